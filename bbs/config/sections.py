@@ -238,6 +238,12 @@ class EC2:
         kinds.name,
     )
     spot: bool = _local(False, "ask for Spot capacity first", kinds.flag)
+    credits: str = setting(
+        "unlimited",
+        "CPU credits of t2, t3, t3a, t4g: unlimited (what is beyond costs more), standard",
+        choices=("unlimited", "standard"),
+        handed_on=False,
+    )
     user_data: str = _local(
         "", "path of a template of the operator's own, else the built-in one", kinds.any_text
     )

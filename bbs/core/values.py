@@ -145,7 +145,8 @@ class Instance:
     and does not run until it is started; it is not `alive` then. `ours`: this fleet certainly
     launched it; otherwise it is ended only if a row of this fleet says so. `version`: that of bbs
     on the server that launched it, if the provider notes it. `zone` is the part of the provider's
-    capacity in which it runs, and which may fail by itself; empty if there are none.
+    capacity in which it runs, and which may fail by itself; empty if there are none. `pool` is the
+    launch strategy that asks for the capacity which it takes, if the provider has strategies.
     """
 
     launch_id: str
@@ -159,6 +160,7 @@ class Instance:
     ours: bool = True
     version: str = ""
     zone: str = ""
+    pool: str = ""
 
 
 @dataclass(frozen=True)

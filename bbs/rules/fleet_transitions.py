@@ -23,6 +23,8 @@ from bbs.storage.database import read_only
 from bbs.storage.models import Lease, LoginServer, OutboxEntry, Server, Waiter
 from bbs.storage.statements import Row, statement
 
+LONGEST_STRATEGY = 200  # characters of a stored launch strategy, with its pool
+
 NOTICES_AT_ONCE = 100  # Notices that one transaction reads at most.
 
 CAN_WAIT = [cause for cause in DrainCause if cause.urgency is Urgency.WHEN_QUIET]
@@ -91,12 +93,20 @@ def note_strategy(me: Member, server: str, before: str | None, strategy: str) ->
 
 
 def note_instances(me: Member, instances: Iterable[Instance]) -> None:
-    """Store the provider's ids and kinds of launches, and their hosts as far as they are known."""
+    """Store the provider's ids and kinds of launches, and their hosts as far as they are known. If
+    an instance is in another pool than its launch strategy names, as the strategy left open which,
+    the pool is stored before the strategy."""
     _check_leader(me)
     for instance in instances:
         values = {"instance_id": instance.instance_id, "kind": instance.kind}
         if instance.host is not None:
             values = {"host": instance.host, **values}
+        if instance.pool:
+            row = Server.select(Server.way).where(Server.id == instance.launch_id).get_or_none()
+            before = (row and row.way) or instance.pool
+            way = f"{instance.pool}, {before}"
+            if servers.pool_of(before) != instance.pool and len(way) <= LONGEST_STRATEGY:
+                values["way"] = way
         Server.update(values).where(Server.id == instance.launch_id).execute()
 
 

@@ -301,6 +301,11 @@ class PastLaunch:
     served: bool
 
 
+def pool_of(way: str | None) -> str:
+    """The pool of capacity that a stored launch strategy names; "" if there is no strategy."""
+    return (way or "").partition(", ")[0]
+
+
 @read_only
 def past_launches(since: float) -> list[PastLaunch]:
     """The launches that were decided after `since`, as far as it is known how they went, in the
@@ -311,7 +316,7 @@ def past_launches(since: float) -> list[PastLaunch]:
     latest = (Server.created > since) & Server.way.is_null(False)
     found = rows(Server.select(Server.way, Server.ready, Server.ended).where(latest & known))
     launches = [
-        PastLaunch(strategy, ended if ready is None else ready, ready is not None)
+        PastLaunch(pool_of(strategy), ended if ready is None else ready, ready is not None)
         for strategy, ready, ended in found
     ]
     return sorted(launches, key=lambda each: each.at)

@@ -152,7 +152,9 @@ class IHasPools(IHasStrategies):
     fail each by itself. The fleet knows which launches served, and so says what to prefer."""
 
     pools: Mapping[str, str] = Attribute(
-        """The zone of each strategy by which a launch may be made now."""
+        """The zone of each strategy that asks for one pool. A strategy may leave open which of
+        several it takes; `Instance.pool` then says it, and the fleet stores both: `POOL, STRATEGY`.
+        """
     )
 
     def prefer(doubts: Mapping[str, float], staying: Mapping[str, int]) -> None:

@@ -22,7 +22,7 @@ from twisted.logger import Logger
 
 from bbs import __version__
 from bbs.core.values import REBALANCE, DrainCause, Instance, State
-from bbs.rules import fleet_transitions
+from bbs.rules import fleet_transitions, servers
 from bbs.rules.fleet_admin import Blocker
 from bbs.rules.membership import Observation, Watch
 from bbs.rules.servers import OPERATOR, ServerRow
@@ -212,6 +212,7 @@ class FleetObserver:
         if row.state is State.WARM and not (owner is Owner.PROVIDER and self._can_start):
             evidence = CANNOT_START
         age, idle = self._ages.seen[row.id]
+        pool = servers.pool_of(row.way)
         return ServerView(
             id=row.id,
             state=row.state,
@@ -230,8 +231,8 @@ class FleetObserver:
             evidence=evidence,
             warning=row.warned or "",
             created=row.created,
-            pool=row.way or "",
-            zone=(instance and instance.zone) or self._zones.get(row.way or "", ""),
+            pool=pool,
+            zone=(instance and instance.zone) or self._zones.get(pool, ""),
         )
 
     def _machine(

@@ -14,7 +14,9 @@ aws rds wait db-instance-deleted --db-instance-identifier bbs
 aws rds delete-db-subnet-group --db-subnet-group-name bbs
 aws ec2 delete-network-interface --network-interface-id "$INTERFACE"
 aws ec2 release-address --allocation-id "$ADDRESS_ID"
-test -z "${TEMPLATE:-}" || aws ec2 delete-launch-template --launch-template-id "$TEMPLATE"
+for template in $(aws ec2 describe-launch-templates --filters Name=tag:bbs:fleet,Values=bbs --query 'LaunchTemplates[].LaunchTemplateId' --output text); do
+    aws ec2 delete-launch-template --launch-template-id "$template"
+done
 for image in $(aws ec2 describe-images --owners self --filters Name=tag:bbs:fleet,Values=bbs --query 'Images[].ImageId' --output text); do
     aws ec2 deregister-image --image-id "$image"
 done

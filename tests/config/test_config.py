@@ -505,6 +505,15 @@ class Refusals(ConfigTestCase):
         self.load('[fleet]\nprovider = "ec2"\n[ec2]\nimage_id = "ami-1"\n')
         self.load('[fleet]\nprovider = "ec2"\n[ec2]\nlaunch_template = "bbs"\n')
 
+    def test_credits(self) -> None:
+        """As EC2 has it for T3, if nobody says it."""
+        self.assertEqual(self.load("").ec2.credits, "unlimited")
+        self.assertEqual(self.load('[ec2]\ncredits = "standard"\n').ec2.credits, "standard")
+        self.assertEqual(
+            self.refusal('[ec2]\ncredits = "none"\n'),
+            'FILE: ec2.credits must be "unlimited" or "standard", not \'none\'',
+        )
+
 
 class Writing(ConfigTestCase):
     """`to_toml` and `load` are each other's inverse."""

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.cloud.templates import Templates, items
+from tests.cloud.fleets import overrides
+from tests.cloud.templates import Template, Templates, items
+from tests.cloud.templates import tags as tags_of
 from tests.paths import CHECKOUT
 
 FOLDER = CHECKOUT / "docs/aws"
@@ -143,6 +145,16 @@ def requests(call: Call, account: Account) -> Iterator[Request]:
     asked = call.parameters
     if action == "ec2:RunInstances":
         yield from launch_requests(asked, account)
+    elif action == "ec2:CreateFleet":
+        yield from fleet_requests(asked, account)
+    elif action == "ec2:CreateLaunchTemplate":
+        given = _tags_given(asked)["launch-template"]
+        template = arn("ec2", "launch-template/*")
+        yield Request(action, template, given)
+        yield Request("ec2:CreateTags", template, {"ec2:CreateAction": call.action, **given})
+    elif action == "ec2:DeleteLaunchTemplate":
+        id = account.templates.find(None, asked["LaunchTemplateName"]).id
+        yield Request(action, arn("ec2", f"launch-template/{id}"), account.context(id))
     elif call.action in ("TerminateInstances", "StartInstances", "StopInstances"):
         for name, id in asked.items():
             if name.startswith("InstanceId."):
@@ -157,10 +169,54 @@ def requests(call: Call, account: Account) -> Iterator[Request]:
         raise AssertionError(f"what does {action} ask for?")
 
 
-def launch_requests(parameters: Mapping[str, str], account: Account) -> Iterator[Request]:
-    """What RunInstances asks for, with what its launch template adds."""
-    run = "ec2:RunInstances"
-    asked = account.templates.in_full(parameters)
+def with_launch_templates(account: Account, calls: Iterable[Call]) -> Account:
+    """The account with the launch templates that calls have made, which may be gone since."""
+    tags, templates = {**account.tags}, Templates({**account.templates.by_id})
+    for call in calls:
+        if call.action == "CreateLaunchTemplate":
+            name = call.parameters["LaunchTemplateName"]
+            data = {
+                key.removeprefix("LaunchTemplateData."): value
+                for key, value in call.parameters.items()
+                if key.startswith("LaunchTemplateData.")
+            }
+            templates.by_id[f"lt-{name}"] = Template(f"lt-{name}", name, {1: data})
+            tags[f"lt-{name}"] = tags_of(call.parameters, "launch-template")
+    return Account(tags, templates)
+
+
+def fleet_requests(parameters: Mapping[str, str], account: Account) -> Iterator[Request]:
+    """What CreateFleet asks for: each launch that may come of it, and itself what these touch."""
+    fleet = "ec2:CreateFleet"
+    yield Request(fleet, arn("ec2", "fleet/*"))
+    for way in overrides(parameters):
+        launch = {
+            "LaunchTemplate.LaunchTemplateName": way[
+                "LaunchTemplateSpecification.LaunchTemplateName"
+            ],
+            "LaunchTemplate.Version": way["LaunchTemplateSpecification.Version"],
+            "InstanceType": way["InstanceType"],
+            "InstanceMarketOptions.MarketType": "spot",
+        }
+        whole = account.templates.in_full(launch)
+        if subnet := way.get("SubnetId"):
+            interface = any(name.startswith("NetworkInterface.") for name in whole)
+            launch["NetworkInterface.1.SubnetId" if interface else "SubnetId"] = subnet
+            if interface:
+                launch |= {n: v for n, v in whole.items() if n.startswith("NetworkInterface.")}
+        for request in launch_requests(launch, account, by="CreateFleet"):
+            yield request
+            if request.action == "ec2:RunInstances":
+                seen = {
+                    key: value
+                    for key, value in request.context.items()
+                    if key.startswith("aws:ResourceTag/") or key == "ec2:Owner"
+                }
+                yield Request(fleet, request.resource, seen)
+
+
+def _tags_given(asked: Mapping[str, str]) -> dict[str, dict[str, str | Sequence[str]]]:
+    """What conditions see of the tags that a request has, by type of resource."""
     given: dict[str, dict[str, str | Sequence[str]]] = {}
     for _, specification in items(asked, "TagSpecification"):
         tags = {tag["Key"]: tag["Value"] for _, tag in items(specification, "Tag")}
@@ -168,6 +224,17 @@ def launch_requests(parameters: Mapping[str, str], account: Account) -> Iterator
             "aws:TagKeys": list(tags),
             **{f"aws:RequestTag/{key}": value for key, value in tags.items()},
         }
+    return given
+
+
+def launch_requests(
+    parameters: Mapping[str, str], account: Account, by: str = "RunInstances"
+) -> Iterator[Request]:
+    """What RunInstances asks for, with what its launch template adds. `by`: the call that has it
+    launched."""
+    run = "ec2:RunInstances"
+    asked = account.templates.in_full(parameters)
+    given = _tags_given(asked)
     tokens = asked.get("MetadataOptions.HttpTokens", "optional")
     market = asked.get("InstanceMarketOptions.MarketType", "on-demand")
     instance = {"ec2:InstanceType": asked["InstanceType"], "ec2:MetadataHttpTokens": tokens}
@@ -187,7 +254,7 @@ def launch_requests(parameters: Mapping[str, str], account: Account) -> Iterator
         owner = "" if kind == "image" else ACCOUNT
         yield Request(run, arn("ec2", f"{kind}/{id}", owner), account.context(id))
     for kind, context in given.items():
-        created = {"ec2:CreateAction": "RunInstances", **context}
+        created = {"ec2:CreateAction": by, **context}
         yield Request("ec2:CreateTags", arn("ec2", f"{kind}/*"), created)
     if profile := asked.get("IamInstanceProfile.Name"):
         # Its role has its name.

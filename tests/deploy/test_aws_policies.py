@@ -34,6 +34,7 @@ from tests.deploy.aws_policies import (
     policy,
     requests,
     together,
+    with_launch_templates,
 )
 from tests.deploy.moto_case import MotoCase, client
 from tests.scaling.ec2.tools import FLEET_ID, MemoryApi
@@ -43,6 +44,7 @@ LAUNCH = "0123456789abcdef0123456789abcdef"
 SECRETS = {"database": "mysql://u:p@h/bbs", "broker": "stomp://u:p@h:61613"}
 
 APP, SPOT = policy("app-server-policy.json"), policy("spot-policy.json")
+SPOT_FLEET = policy("spot-fleet-policy.json")
 
 SPOTS_ROLE = (
     f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot"
@@ -198,8 +200,8 @@ class PolicyTestCase(MotoCase):
         return [self.successResultOf(each) for each in answers]
 
     def account(self) -> Account:
-        """What there is."""
-        return Account(self.tags, self.templates)
+        """What there is, and the launch templates that there were."""
+        return with_launch_templates(Account(self.tags, self.templates), self.calls)
 
     def reveal(self) -> None:
         """Ask both stores for both secrets."""
@@ -268,9 +270,31 @@ class LoginServer(PolicyTestCase):
         used.update(allowing(SPOT, asked))
         self.assertLessEqual({each["Sid"] for each in SPOT["Statement"]}, used)
 
+    def of_several_pools(self) -> EC2:
+        """A configuration whose Spot instances come of fleets."""
+        return replace(self.config, spot=True, instance_type=("t3.micro", "t3a.micro"))
+
+    def test_fleets_of_spot(self) -> None:
+        """Take one more policy, of which nothing is there for nothing."""
+        self.a_life(self.of_several_pools())
+        used = self.assert_allowed(together(self.login, SPOT, SPOT_FLEET))
+        self.assertLessEqual({each["Sid"] for each in SPOT_FLEET["Statement"]}, used)
+        without = together(self.login, SPOT)
+        denied = {each.action for each in self.asked() if not allowing(without, each)}
+        self.assertEqual(
+            denied,
+            {
+                "ec2:CreateFleet",
+                "ec2:CreateLaunchTemplate",
+                "ec2:DeleteLaunchTemplate",
+                "ec2:CreateTags",
+            },
+        )
+
     def test_every_call_was_recorded(self) -> None:
         """What the client can ask is what was recorded: bbs asks all of it."""
         self.a_life(self.config)
+        self.a_life(self.of_several_pools())
         self.from_a_template()
         own = {name for name in vars(EC2Client) if not name.startswith("_") and "_" in name}
         actions = {"".join(map(str.capitalize, name.split("_"))) for name in own}
@@ -348,7 +372,7 @@ class LoginServer(PolicyTestCase):
         """Without any of them something is allowed that is not."""
         denied = [request for found in self.other_launches() for request in found]
         denied += self.none_of_its_business()
-        for whole in (self.login, SPOT):
+        for whole in (self.login, SPOT, SPOT_FLEET):
             for number, key, without in weakened(whole):
                 sid = whole["Statement"][number]["Sid"]
                 allowed = [request for request in denied if allowing(without, request)]
@@ -376,9 +400,32 @@ class LoginServer(PolicyTestCase):
             Request("ec2:RebootInstances", instance, ours),
             Request("ec2:CreateTags", instance, requested),
             Request("ec2:CreateTags", instance, {**requested, **ours}),
-            Request("ec2:CreateTags", instance, {**requested, "ec2:CreateAction": "CreateFleet"}),
+            Request(
+                "ec2:CreateTags",
+                instance,
+                {
+                    "aws:RequestTag/bbs:fleet": "bbs",
+                    "aws:TagKeys": ["bbs:fleet", "team"],
+                    "ec2:CreateAction": "CreateFleet",
+                },
+            ),
+            Request(
+                "ec2:CreateTags",
+                arn("ec2", "launch-template/lt-1"),
+                {"aws:TagKeys": ["bbs:fleet"], "ec2:CreateAction": "CreateLaunchTemplate"},
+            ),
+            Request("ec2:CreateTags", arn("ec2", "launch-template/lt-1"), requested),
             Request("ec2:DeleteTags", instance, ours),
-            Request("ec2:CreateFleet", arn("ec2", "fleet/*"), requested),
+            # An operator's template, and another fleet's.
+            *(
+                Request(f"ec2:{action}", arn("ec2", "launch-template/lt-1"), context)
+                for action in ("CreateFleet", "DeleteLaunchTemplate")
+                for context in (ours, {**other, "aws:ResourceTag/bbs:launch": "l"})
+            ),
+            *(
+                Request("ec2:CreateLaunchTemplate", arn("ec2", "launch-template/*"), context)
+                for context in (requested, {"aws:RequestTag/bbs:launch": "l"})
+            ),
             Request("ec2:ModifyInstanceAttribute", instance, ours),
             Request("ec2:DescribeInstances", "*", {"aws:RequestedRegion": "eu-north-1"}),
             Request("ec2:DescribeInstanceAttribute", instance, ours),
@@ -391,8 +438,9 @@ class LoginServer(PolicyTestCase):
         ]
 
     def test_denies_what_is_none_of_its_business(self) -> None:
+        whole = together(self.login, SPOT, SPOT_FLEET)
         for request in self.none_of_its_business():
-            self.assertEqual(allowing(together(self.login, SPOT), request), [], request)
+            self.assertEqual(allowing(whole, request), [], request)
 
 
 def weakened(policy: Mapping[str, Any]) -> Iterator[tuple[int, str, Mapping[str, Any]]]:

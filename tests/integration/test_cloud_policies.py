@@ -13,7 +13,15 @@ from bbs.core.clock import IReactor
 from bbs.scaling.ec2.client import client_for
 from bbs.scaling.ec2.provider import EC2Provider
 from tests.cloud import LOGIN_SERVER
-from tests.deploy.aws_policies import Account, Call, allowing, policy, requests, together
+from tests.deploy.aws_policies import (
+    Account,
+    Call,
+    allowing,
+    policy,
+    requests,
+    together,
+    with_launch_templates,
+)
 from tests.integration.cloud_case import SLEEPS, CloudCase
 from tests.integration.service import eventually
 from tests.scaling.ec2.tools import FLEET_ID
@@ -72,6 +80,8 @@ class FleetsDay(CloudCase):
         public = await self.a_day("two", self.provider(address="public"))
         self.assertTrue(public.public)
         self.assertTrue((await self.a_day("three", self.provider(spot=True))).spot)
+        several = self.provider(spot=True, instance_type=("t3.micro", "t3a.micro"))
+        self.assertTrue((await self.a_day("best", several)).spot)
         made = await self.call(
             "create_launch_template",
             LaunchTemplateName="app",
@@ -84,10 +94,10 @@ class FleetsDay(CloudCase):
         self.ours[template] = OURS
         changes: Any = {"launch_template": "app", "image_id": "", "security_group_ids": ()}
         await self.a_day("four", self.provider(**changes, address="public"))
-        self.assert_allowed({"CreateLaunchTemplate"})
+        self.assert_allowed("app")
 
-    def assert_allowed(self, made_here: set[str]) -> None:
-        """Every call is, but for those of the test itself."""
+    def assert_allowed(self, template: str) -> None:
+        """Every call is, but for the test's own that has made a `template`."""
         allowed = together(
             policy(
                 "login-server-policy.json",
@@ -96,14 +106,26 @@ class FleetsDay(CloudCase):
                 APP_GROUP=self.cloud.security_group_id,
             ),
             policy("spot-policy.json"),
+            policy("spot-fleet-policy.json"),
         )
         tags = {machine.instance_id: machine.tags for machine in self.cloud.instances()}
-        account = Account({**self.ours, **tags}, self.cloud.launches.templates)
-        calls = [call for call in self.cloud.calls if call.action not in made_here]
+        calls = [
+            call
+            for call in self.cloud.calls
+            if call.action != "CreateLaunchTemplate"
+            or call.parameters["LaunchTemplateName"] != template
+        ]
+        account = with_launch_templates(
+            Account({**self.ours, **tags}, self.cloud.launches.templates),
+            [Call(call.service, call.action, call.parameters) for call in calls],
+        )
         self.assertEqual({call.identity for call in calls}, {LOGIN_SERVER})
         self.assertEqual(
             {call.action for call in calls},
             {
+                "CreateFleet",
+                "CreateLaunchTemplate",
+                "DeleteLaunchTemplate",
                 "DescribeImages",
                 "DescribeInstances",
                 "DescribeLaunchTemplateVersions",

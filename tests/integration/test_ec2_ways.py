@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import gatherResults, succeed
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
@@ -91,6 +91,124 @@ class Where(WaysCase):
         self.cloud.interrupt(self.only().instance_id, seconds=0.1)
         told = await self.listed("a", lambda told: not told.alive, provider)
         self.assertIn("Server.SpotInstanceTermination", told.detail)
+
+
+class SpotFleets(WaysCase):
+    """The best of several Spot pools."""
+
+    def several(self, **changes):
+        return self.controller(spot=True, instance_type=("t3.micro", "t3.small"), **changes)
+
+    def left(self):
+        """The launch templates that are left."""
+        return [each.name for each in self.cloud.launches.templates.by_id.values()]
+
+    async def test_boots_as_any(self):
+        """With its own user data and tags, in the pool that has capacity."""
+        lack = error("InsufficientInstanceCapacity")
+        self.cloud.faults = Faults(Rule(CAPACITY, lack, where={"InstanceType": "t3.micro"}))
+        provider = self.several(address="public")
+        await provider.launch("a")
+        machine = self.only()
+        self.assertEqual((machine.kind, machine.spot), ("t3.small", True))
+        own = {key: value for key, value in machine.tags.items() if not key.startswith("aws:")}
+        self.assertEqual(own, machine.volume_tags)
+        self.assertEqual(own["bbs:launch"], "a")
+        self.assertIn("# a\n", machine.user_data)
+        self.assertEqual(machine.stops_as, "terminated")
+        (volume,) = machine.volumes.values()
+        self.assertEqual((volume["VolumeType"], volume["Encrypted"]), ("gp3", "true"))
+        told = await self.listed("a", lambda told: "running" in told.detail, provider)
+        self.assertEqual(told.pool, f"t3.small in {machine.subnet_id} as Spot")
+        self.assertEqual(self.called("RunInstances"), [])
+        await eventually(lambda: not self.left(), "its template is gone")
+
+    async def test_two_zones(self):
+        provider = self.several()
+        await gatherResults([provider.launch(f"l-{number}") for number in range(6)])
+        subnets = [machine.subnet_id for machine in self.cloud.instances(alive=True)]
+        self.assertEqual(len(subnets), 6)
+        self.assertGreaterEqual(min(map(subnets.count, self.cloud.subnet_ids)), 2)
+
+    async def test_lost_answers(self):
+        """One instance, though neither the controller nor its successor hear of it at first."""
+        self.cloud.faults = Faults(Rule("CreateFleet", lost(), times=4))
+        provider = self.several()
+        ways: dict[str, str] = {}
+
+        def write(id, before, way):
+            self.assertEqual(ways.get(id), before)
+            ways[id] = way
+            return succeed(None)
+
+        provider.write_strategy = write
+        with self.assertRaises(ProviderUnavailable):
+            await provider.launch("a")
+        successor = self.several(key_name="another")
+        successor.know_strategies(ways, ["a"])
+        await successor.launch("a")
+        self.assertEqual(self.alive(), ["a"])
+        self.assertEqual([call.action for call in self.cloud.calls].count("CreateFleet"), 5)
+
+    async def test_no_spot_capacity(self):
+        """On demand at once, and Spot is not asked for by the next."""
+        self.cloud.faults = Faults(self.lack(Market="spot"))
+        provider = self.several()
+        await gatherResults([provider.launch("a"), provider.launch("b")])
+        asked = len(self.called("CreateFleet"))
+        await provider.launch("c")
+        self.assertEqual(len(self.called("CreateFleet")), asked)
+        self.assertEqual(
+            [machine.spot for machine in self.cloud.instances(alive=True)], [False] * 3
+        )
+        await eventually(lambda: not self.left(), "their templates are gone")
+
+    async def test_no_right(self):
+        """Pool by pool then."""
+        for action in ("CreateLaunchTemplate", "CreateFleet"):
+            self.cloud.faults = Faults(Rule(action, error("UnauthorizedOperation")))
+            provider = self.several()
+            await provider.launch(f"{action}-a")
+            await provider.launch(f"{action}-b")
+            self.assertEqual(len(self.called(action)), 1)
+        self.assertTrue(all(machine.spot for machine in self.cloud.instances(alive=True)))
+        self.assertEqual(len(self.cloud.instances(alive=True)), 4)
+
+    async def test_beside_the_operators_template(self):
+        """What it says counts, its version stays as it is, and the launch's is another."""
+        await self.call_in_thread(
+            "create_launch_template",
+            LaunchTemplateName="app",
+            LaunchTemplateData={
+                "ImageId": self.cloud.image_id,
+                "SecurityGroupIds": [self.cloud.security_group_id],
+                "UserData": "bm90IHRoaXM=",
+                "CreditSpecification": {"CpuCredits": "standard"},
+                "TagSpecifications": [
+                    {"ResourceType": "instance", "Tags": [{"Key": "team", "Value": "x"}]}
+                ],
+            },
+        )
+        provider = self.several(
+            launch_template="app", image_id="", security_group_ids=(), address="public"
+        )
+        await provider.launch("a")
+        machine = self.only()
+        self.assertEqual((machine.tags["team"], machine.tags["bbs:launch"]), ("x", "a"))
+        self.assertIn("# a\n", machine.user_data)
+        await eventually(lambda: self.left() == ["app"], "only the operator's is left")
+        made = self.called("CreateLaunchTemplate")[-1].parameters
+        self.assertEqual(made["LaunchTemplateData.CreditSpecification.CpuCredits"], "standard")
+
+    async def call_in_thread(self, method, **parameters):
+        client: Any = SESSION.client(
+            "ec2",
+            endpoint_url=self.cloud.endpoint_url,
+            region_name=self.config.region,
+            aws_access_key_id=self.cloud.environ["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.cloud.environ["AWS_SECRET_ACCESS_KEY"],
+        )
+        await deferToThread(getattr(client, method), **parameters)
 
 
 class Templates(WaysCase):

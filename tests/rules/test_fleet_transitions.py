@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bbs.core.values import DrainCause, Instance, LossCause, State, Tally, Urgency
 from bbs.rules import fleet_admin, fleet_transitions, membership, placement
-from bbs.rules.servers import OPERATOR, ServerRow
+from bbs.rules.servers import OPERATOR, ServerRow, pool_of
 from bbs.storage.models import Place, Server, User
 from tests.database_case import on_both_databases
 from tests.rules.fleet_case import ONE, TWO, FleetCase
@@ -260,6 +260,24 @@ class AServersLife(FleetCase):
             each for each in self.call(membership.observe, ONE, Tally()).servers if each.id == one
         ]
         self.assertEqual((seen.host, seen.instance_id), ("203.0.113.7", "i-1"))
+
+    def test_its_pool(self) -> None:
+        """It is stored before a strategy that leaves it open, once, and beside no other."""
+        fleet = "the best of 2 pools as Spot (3/0a1b2c3d)"
+        one, other, neither = self.launch(3)
+        for server, way in ((one, fleet), (other, "t3.micro in s-1")):
+            self.assertTrue(self.call(fleet_transitions.note_strategy, ONE, server, None, way))
+        for _ in range(2):
+            for server in (one, other, neither):
+                pool = "t3.micro in s-1 as Spot" if server == one else "t3.micro in s-1"
+                instance = Instance(server, None, True, "", "i-1", pool=pool)
+                self.call(fleet_transitions.note_instances, ONE, [instance])
+        self.assertEqual(
+            [self.row(server).way for server in (one, other, neither)],
+            [f"t3.micro in s-1 as Spot, {fleet}", "t3.micro in s-1", None],
+        )
+        self.assertEqual(pool_of(self.row(one).way), "t3.micro in s-1 as Spot")
+        self.assertEqual((pool_of(fleet), pool_of(None)), (fleet, ""))
 
     def test_settling(self) -> None:
         lost = self.start()

@@ -483,6 +483,10 @@ class Causes(ObserverCase):
     def causes(self, row: ServerRow, **changed: Any) -> set[DrainCause]:
         return {*self.see(replace(row, **changed)).causes}
 
+    def test_the_pool_that_a_strategy_took(self) -> None:
+        for way, pool in (("a as Spot, the best of 2", "a as Spot"), ("a", "a"), (None, "")):
+            self.assertEqual(self.see(replace(ROW, way=way)).pool, pool)
+
     def test_none(self) -> None:
         self.assertEqual(self.causes(ROW), set())
 

@@ -70,6 +70,9 @@ _CHANGES = ThrottleRate(50, 5.0, CHANGING_PATIENCE)
 _LAUNCHES = ThrottleRate(5, 2.0, CHANGING_PATIENCE)
 
 RATES: Mapping[str, ThrottleRate] = {
+    "CreateFleet": _LAUNCHES,
+    "CreateLaunchTemplate": _CHANGES,
+    "DeleteLaunchTemplate": _CHANGES,
     "DescribeImages": _DESCRIBES,
     "DescribeInstances": _DESCRIBES,
     "DescribeLaunchTemplateVersions": _DESCRIBES,
@@ -82,9 +85,10 @@ RATES: Mapping[str, ThrottleRate] = {
 them.
 
 The bucket of describing actions is in the text of EC2's guide (named at `Throttle`); those of
-RunInstances and TerminateInstances are in its table, as others quote it. Those of StartInstances
-and StopInstances are assumed to be as RunInstances', and as any change's. A bucket assumed too
-large costs a closed throttle now and then; one too small costs a moment for each call beyond it.
+RunInstances and TerminateInstances are in its table, as others quote it. Those of CreateFleet and
+StartInstances are assumed to be as RunInstances', those of launch templates and StopInstances as
+any change's. A bucket assumed too large costs a closed throttle now and then; one too small costs a
+moment for each call beyond it.
 """
 
 ITEMS_PER_TURN = 10  # items of a list read in one turn of the reactor; an instance takes 0.15 ms
@@ -157,7 +161,10 @@ class EC2Client(Service):
     start_instances = partialmethod(_call, "StartInstances")
     stop_instances = partialmethod(_call, "StopInstances")
     terminate_instances = partialmethod(_call, "TerminateInstances")
-    # Needs a ClientToken: without, a lost answer launches twice.
+    create_launch_template = partialmethod(_call, "CreateLaunchTemplate")
+    delete_launch_template = partialmethod(_call, "DeleteLaunchTemplate")
+    # These need a ClientToken: without, a lost answer launches twice.
+    create_fleet = partialmethod(_call, "CreateFleet")
     run_instances = partialmethod(_call, "RunInstances")
 
     async def _answer(self, action: str, parameters: Mapping[str, Any]) -> Answer:

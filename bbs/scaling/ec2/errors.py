@@ -8,6 +8,7 @@ of "Error codes for the Amazon EC2 API" in EC2's API reference.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import Enum
 
@@ -20,6 +21,7 @@ class Verdict(Enum):
     THROTTLED = "not done; do not ask for this action for a while"
     ELSEWHERE = "not done; try another instance type or subnet"
     NO_SPOT = "not done, and impossible as Spot"
+    QUOTA = "not done; the quota of this instance family, on demand or as Spot, is reached"
     NOT_NOW = "impossible in the instance's present state; ask later"
     NOT_FOUND = "unknown instance, perhaps only for now"
     TOKEN_USED = "the token belongs to another launch that exists"  # nosec B105 # not a secret
@@ -29,6 +31,9 @@ class Verdict(Enum):
 
 LATER = (Verdict.UNASKED, Verdict.AGAIN, Verdict.THROTTLED)
 """Verdicts that say nothing about the request itself."""
+
+LACKS = (Verdict.ELSEWHERE, Verdict.NO_SPOT, Verdict.QUOTA)
+"""Verdicts after which another strategy may work."""
 
 
 class EC2Error(Exception):
@@ -73,9 +78,10 @@ _MEANINGS: Mapping[tuple[Verdict, str], str] = {
         InsufficientInstanceCapacity InsufficientReservedInstanceCapacity
         InsufficientReservedInstancesCapacity InsufficientVolumeCapacity InvalidAvailabilityZone
         InvalidInstanceType ReservationCapacityExceeded SpotMaxPriceTooLow
-        UnavailableHostRequirements Unsupported UnsupportedHostConfiguration
+        UnavailableHostRequirements UnfulfillableCapacity Unsupported UnsupportedHostConfiguration
         UnsupportedInstanceTypeOnHost UnsupportedOperation VolumeTypeNotAvailableInZone""",
-    (Verdict.NO_SPOT, _QUOTA): "MaxSpotInstanceCountExceeded RequestResourceCountExceeded",
+    (Verdict.NO_SPOT, _QUOTA): "RequestResourceCountExceeded",
+    (Verdict.QUOTA, _QUOTA): "MaxSpotInstanceCountExceeded VcpuLimitExceeded",
     (Verdict.NO_SPOT, _SPOT_ROLE): "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
     (Verdict.NOT_NOW, ""): """
         IncorrectInstanceState IncorrectState InvalidInstanceState InvalidState""",
@@ -94,7 +100,7 @@ _MEANINGS: Mapping[tuple[Verdict, str], str] = {
     (Verdict.REFUSED, _QUOTA): """
         AddressLimitExceeded HostLimitExceeded InstanceLimitExceeded MaxIOPSLimitExceeded
         NetworkInterfaceLimitExceeded ResourceCountExceeded ResourceLimitExceeded
-        VcpuLimitExceeded VolumeLimitExceeded""",
+        VolumeLimitExceeded""",
     (Verdict.REFUSED, _TEMPLATE): """
         InvalidLaunchTemplateId.Malformed InvalidLaunchTemplateId.NotFound
         InvalidLaunchTemplateId.VersionNotFound InvalidLaunchTemplateName.MalformedException
@@ -108,6 +114,47 @@ _BY_CODE = {
     for code in codes.split()
     for fault in ("", "Client.", "Server.")
 }
+
+_STANDARD = "Standard (A, C, D, H, I, M, R, T, Z)"
+
+_QUOTAS: Mapping[str, tuple[str, str, str]] = {
+    "f": ("F", "L-74FC7D96", "L-88CF9481"),
+    "g": ("G and VT", "L-DB2E81BA", "L-3819A6DF"),
+    "vt": ("G and VT", "L-DB2E81BA", "L-3819A6DF"),
+    "p": ("P", "L-417A185B", "L-7212CCBC"),
+    "x": ("X", "L-7295265B", "L-E3A00192"),
+    "dl": ("DL", "L-6E869C2A", "L-85EED4F7"),
+    "inf": ("Inf", "L-1945791B", "L-B5D1601B"),
+    "trn": ("Trn", "L-2C3B7624", "L-6B0D517C"),
+    "u": ("High Memory", "L-43DA4232", ""),
+    "hpc": ("HPC", "L-F7808C92", ""),
+    **dict.fromkeys(
+        ("a", "c", "d", "h", "i", "im", "is", "m", "r", "t", "z"),
+        (_STANDARD, "L-1216C47A", "L-34B43A08"),
+    ),
+}
+"""By the letters that types begin with: the family whose vCPUs EC2 counts together, and the codes
+of its two quotas, on demand and Spot ("": none is known). Names and codes are those of Service
+Quotas ("Amazon EC2 endpoints and quotas" in AWS's General Reference)."""
+
+
+def family(kind: str) -> str:
+    """The family of instance types with which a type shares its quotas."""
+    letters = _letters(kind)
+    return _QUOTAS[letters][0] if letters in _QUOTAS else letters
+
+
+def quota(kind: str, spot: bool) -> str:
+    """The name and code of the quota that counts a type on demand or as Spot; "" if unknown."""
+    name, on_demand, as_spot = _QUOTAS.get(_letters(kind), ("", "", ""))
+    if spot:
+        return f"All {name} Spot Instance Requests ({as_spot})" if as_spot else ""
+    return f"Running On-Demand {name} instances ({on_demand})" if name else ""
+
+
+def _letters(kind: str) -> str:
+    return re.match("[a-z]*", kind)[0]  # type: ignore[index]  # it matches anything
+
 
 LONGEST_MESSAGE = 300
 

@@ -15,7 +15,13 @@ from twisted.internet.interfaces import IReactorTime
 
 from bbs.core.addresses import PRIVATE, fill_name
 from bbs.core.values import Instance
-from bbs.scaling.ec2.launch_request import FLEET_ID_TAG, FLEET_TAG, LAUNCH_TAG, VERSION_TAG
+from bbs.scaling.ec2.launch_request import (
+    FLEET_ID_TAG,
+    FLEET_TAG,
+    LAUNCH_TAG,
+    VERSION_TAG,
+    LaunchStrategy,
+)
 
 REMEMBERED = 60.0  # seconds for which an answer counts that EC2's descriptions do not confirm yet
 LONGEST_REASON = 200  # characters
@@ -80,6 +86,22 @@ def machines(answer: Mapping[str, Any], address: str) -> Iterator[EC2Instance]:
             )
 
 
+def unseen(id: str, kind: str, subnet: str, tags: Iterable[Mapping[str, str]]) -> EC2Instance:
+    """A Spot instance of which CreateFleet's answer tells the id."""
+    values = {tag["Key"]: tag["Value"] for tag in tags}
+    return EC2Instance(
+        id,
+        values.get(LAUNCH_TAG, ""),
+        "pending",
+        kind,
+        subnet=subnet,
+        spot=True,
+        fleet_id=values.get(FLEET_ID_TAG, ""),
+        fleet=values.get(FLEET_TAG, ""),
+        version=values.get(VERSION_TAG, ""),
+    )
+
+
 def _host(described: Mapping[str, Any], address: str) -> str | None:
     host = described.get(_HOSTS.get(address, "PrivateIpAddress"))
     return fill_name(address, host) if host and PRIVATE in address else host or None
@@ -119,7 +141,8 @@ class InstanceStates:
     """Remembers instances. An instance that was seen to end does not live again, and one that was
     launched exists, whatever a stale description says. Instances of other fleets are ignored, so
     they are never ended. `ids`: the fleet's own. `former`: its name, if it may have instances from
-    before it had an id. `keeps_addresses`: a start does not change the addresses that count."""
+    before it had an id. `keeps_addresses`: a start does not change the addresses that count.
+    `has_subnets`: launch strategies name subnets."""
 
     def __init__(
         self,
@@ -127,8 +150,10 @@ class InstanceStates:
         ids: Collection[str],
         former: str = "",
         keeps_addresses: bool = False,
+        has_subnets: bool = True,
     ) -> None:
         self._seconds = clock.seconds
+        self._has_subnets = has_subnets
         self._keeps_addresses = keeps_addresses
         self._ids = ids
         self._former = former
@@ -243,6 +268,7 @@ class InstanceStates:
 
     def _instance(self, machine: EC2Instance) -> Instance:
         known = self._known.get(machine.id)
+        subnet = (machine.subnet or None) if self._has_subnets else None
         state = f"{machine.id} {machine.state}".strip()
         if machine.spot:
             state = f"{state}, Spot"
@@ -259,6 +285,7 @@ class InstanceStates:
             ours=bool(machine.fleet_id),
             version=machine.version,
             zone=machine.subnet,
+            pool=str(LaunchStrategy(machine.kind, subnet, machine.spot)) if machine.kind else "",
         )
 
     def _by_launch(self) -> dict[str, list[EC2Instance]]:

@@ -60,6 +60,11 @@ class LaunchStrategy(NamedTuple):
         where = f"{self.kind} in {self.subnet}" if self.subnet else self.kind
         return f"{where} as Spot" if self.spot else where
 
+    @property
+    def home(self) -> str:
+        """The subnet in which the instance certainly is; "" if none is named."""
+        return self.subnet or ""
+
 
 def strategies(config: EC2, living: Mapping[str, int] | None = None) -> list[LaunchStrategy]:
     """The strategies in the order in which they are tried: each type in every subnet, then the next
@@ -115,6 +120,7 @@ def run_instances(
         "BlockDeviceMappings": volumes(basis),
         "ImageId": config.image_id,
         "KeyName": config.key_name,
+        "CreditSpecification": credit_specification(config, strategy.kind, basis.template),
         "InstanceMarketOptions": _SPOT if strategy.spot else None,
         "LaunchTemplate": named(config) if config.launch_template else None,
         **network(config, basis.template, strategy.subnet),
@@ -131,6 +137,22 @@ _SPOT = {
     "MarketType": "spot",
     "SpotOptions": {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"},
 }
+
+
+BURSTABLE = ("t2", "t3", "t3a", "t4g")
+
+
+def is_burstable(kind: str) -> bool:
+    """Whether a type has CPU credits. EC2 refuses a CreditSpecification for others."""
+    return kind.partition(".")[0] in BURSTABLE
+
+
+def credit_specification(config: EC2, kind: str, template: Data) -> Data | None:
+    """What to say about CPU credits. EC2's own default can be set by account and region, and
+    differs between T2 and later types."""
+    if not is_burstable(kind) or template.get("CreditSpecification"):
+        return None
+    return {"CpuCredits": config.credits}
 
 
 def no_address(config: EC2, subnet: str) -> str:

@@ -9,8 +9,8 @@ earlier try is unknown, or another controller's try may be under way, the next s
 `SETTLES`, and EC2 is first asked for instances of the launch. If a call is carried out even later,
 the later instance is ended when both are seen.
 
-Spot is asked of RunInstances, not of CreateFleet: that would need a launch template in every
-account and has other answers and errors, with no gain for one instance at a time.
+If there are several Spot pools, the first strategy is the best of them that are not in doubt
+(`spot_fleet.py`), in the subnets that keep the fleet in several zones.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from zope.interface import Interface
 
 from bbs.config import EC2
 from bbs.core.batching import SingleFlight
-from bbs.scaling.ec2 import launch_request
+from bbs.scaling.ec2 import launch_request, spot_fleet
 from bbs.scaling.ec2.client import EC2Client
-from bbs.scaling.ec2.errors import LATER, EC2Error, Verdict
-from bbs.scaling.ec2.instance_states import InstanceStates, machines
+from bbs.scaling.ec2.errors import LACKS, LATER, EC2Error, Verdict, family, quota
+from bbs.scaling.ec2.instance_states import EC2Instance, InstanceStates, machines, unseen
 from bbs.scaling.ec2.launch_request import Basis, Data, LaunchStrategy, strategies
+from bbs.scaling.ec2.spot_fleet import NoSpot, SpotFleet, SpotFleets
 from bbs.scaling.pools import DOUBTFUL
 
 SETTLES = 30.0
@@ -43,6 +44,8 @@ LACK_REMEMBERED = 180.0
 (`UnavailableOfferingsTTL`)."""
 
 TEMPLATE_REMEMBERED = 300.0  # seconds; a template may get another default version
+
+Strategy = LaunchStrategy | SpotFleet
 
 _log = Logger()
 
@@ -60,9 +63,10 @@ class InstanceLauncher:
     def __post_init__(self) -> None:
         self._seconds = self.clock.seconds
         self._sources = LaunchSources(self.client, self.config, self.clock)
-        self._placement = LaunchPlacement(self.config, self.clock)
+        self._fleets = SpotFleets(self.client, self.clock)
+        self._placement = LaunchPlacement(self.config, self.clock, self._fleets)
         self._staying: Counter[str] | None = None  # The servers in each subnet; else all living.
-        self._written: dict[str, LaunchStrategy] = {}
+        self._written: dict[str, Strategy] = {}
         """The strategy that is written down, by launch id, while no instance is known: the only one
         by which there may be an instance."""
         self._doubts: dict[str, float] = {}  # when last asked for without a known answer
@@ -78,7 +82,7 @@ class InstanceLauncher:
         chosen = []
         for _ in range(count):
             if strategy := self._placement.next(living, (), spot):
-                living[strategy.subnet or ""] += 1
+                living[strategy.home] += 1
                 chosen.append(str(strategy))
         return chosen
 
@@ -86,10 +90,12 @@ class InstanceLauncher:
         """Learn the strategies that are `written` down, by launch id. Another controller may have
         asked for the launches in `asked`. Strategies that have left the configuration are
         ignored."""
-        by_name = {str(strategy): strategy for strategy in strategies(self.config)}
-        for id, name in written.items():
-            if id not in self._written and name in by_name and not self.known.of(id):
-                self._written[id] = by_name[name]
+        by_name: Mapping[str, Strategy] = {str(each): each for each in strategies(self.config)}
+        for id, way in written.items():
+            name = strategy_of(way)
+            strategy = by_name.get(name) or spot_fleet.parse(self.config, name)
+            if id not in self._written and strategy and not self.known.of(id):
+                self._written[id] = strategy
                 if id in asked:
                     self._doubts[id] = self._seconds()
 
@@ -105,10 +111,10 @@ class InstanceLauncher:
         `EC2Error`: there is none, or it is unknown whether there is."""
         basis = await self._sources.get()
         asked_anew = False
-        tried: list[LaunchStrategy] = []
+        tried: list[Strategy] = []
         strategy = self._written.get(launch_id)
         if strategy is None:
-            strategy = self._placement.next(self._living(), tried, spot)
+            strategy = self._placement.next(self._living(launch_id), tried, spot)
             await self._take(launch_id, strategy)
         while strategy:
             try:
@@ -117,11 +123,18 @@ class InstanceLauncher:
             except EC2Error as error:
                 if await self._is_settled(launch_id, error):
                     return
-                if error.verdict in (Verdict.ELSEWHERE, Verdict.NO_SPOT):
+                is_refused = isinstance(strategy, SpotFleet) and error.verdict is Verdict.REFUSED
+                if is_refused:
+                    self._fleets.refused(error)
+                if is_refused or error.verdict in LACKS:
                     _log.info("no {way}: {error}", way=str(strategy), error=str(error))
-                    self._placement.lacks(strategy, error)
+                    if isinstance(strategy, LaunchStrategy):
+                        self._placement.lacks(strategy, error)
+                    elif isinstance(error, NoSpot):
+                        for pool, why in error.by_pool.items():
+                            self._placement.lacks(pool, why)
                     tried.append(strategy)
-                    strategy = self._placement.next(self._living(), tried, spot)
+                    strategy = self._placement.next(self._living(launch_id), tried, spot)
                     if strategy is None:
                         self.forget(launch_id)
                         raise self._nowhere(error) from None
@@ -141,7 +154,7 @@ class InstanceLauncher:
         self._written.pop(launch_id, None)
         self._doubts.pop(launch_id, None)
 
-    async def _take(self, launch_id: str, strategy: LaunchStrategy | None) -> None:
+    async def _take(self, launch_id: str, strategy: Strategy | None) -> None:
         """Have it written down that the launch is asked for by this strategy."""
         if strategy is None:
             return
@@ -151,10 +164,10 @@ class InstanceLauncher:
         self._doubts.pop(launch_id, None)
         self._written[launch_id] = strategy
 
-    def _living(self) -> Counter[str]:
-        """How many instances live in each subnet, or are being asked for there."""
+    def _living(self, beside: str = "") -> Counter[str]:
+        """How many instances `beside` a launch live in each subnet, or are being asked for."""
         living = self.known.living()
-        living.update(strategy.subnet or "" for strategy in self._written.values())
+        living.update(each.home for id, each in self._written.items() if id != beside)
         return living
 
     def _may_still_come(self, launch_id: str) -> bool:
@@ -162,12 +175,20 @@ class InstanceLauncher:
         doubt = self._doubts.get(launch_id)
         return doubt is not None and self._seconds() - doubt < SETTLES
 
-    async def _run(self, launch_id: str, strategy: LaunchStrategy, basis: Basis) -> None:
-        parameters = self.owner.parameters_of(launch_id, strategy, basis)
+    async def _run(self, launch_id: str, strategy: Strategy, basis: Basis) -> None:
         before = self._doubts.get(launch_id)
         self._doubts[launch_id] = self._seconds()
         try:
-            answer = await self.client.run_instances(**parameters)
+            if isinstance(strategy, SpotFleet):
+                launched = await self._run_fleet(launch_id, strategy, basis)
+            else:
+                parameters = self.owner.parameters_of(launch_id, strategy, basis)
+                answer = await self.client.run_instances(**parameters)
+                launched = [(each, strategy) for each in machines(answer, self.config.address)]
+        except NoSpot:
+            # The answer to every call under this token.
+            self._doubts.pop(launch_id, None)
+            raise
         except EC2Error as error:
             if not error.doubtful and error.verdict is not Verdict.TOKEN_USED:
                 self._doubts.pop(launch_id, None)
@@ -175,16 +196,32 @@ class InstanceLauncher:
                     self._doubts[launch_id] = before
             raise
         self.forget(launch_id)
-        self._placement.works(strategy)
-        way = str(strategy)
-        for machine in machines(answer, self.config.address):
+        for machine, pool in launched:
+            self._placement.works(pool)
             self.known.launched(machine)
             _log.info(
                 "launched {server}: {instance}, {way}",
                 server=launch_id,
                 instance=machine.id,
-                way=way,
+                way=str(pool),
             )
+
+    async def _run_fleet(
+        self, launch_id: str, fleet: SpotFleet, basis: Basis
+    ) -> list[tuple[EC2Instance, LaunchStrategy]]:
+        runs = {
+            name: self.owner.parameters_of(launch_id, pools[0], basis)
+            for name, pools in spot_fleet.by_template(launch_id, fleet).items()
+        }
+        launched = await self._fleets.run(launch_id, fleet, runs, basis.template)
+        tags = next(iter(runs.values()))["TagSpecifications"][0]["Tags"]
+        # The answer does not say what became of an instance: what is known of it stays.
+        known = {machine.id for machine in self.known.of(launch_id)}
+        return [
+            (unseen(id, pool.kind, pool.subnet or "", tags), pool)
+            for id, pool in launched
+            if id not in known
+        ]
 
     async def _is_settled(self, launch_id: str, error: EC2Error) -> bool:
         """Whether the launch has an instance, or had, although a call failed. Raises `error` if
@@ -201,10 +238,25 @@ class InstanceLauncher:
         return settled
 
     def _nowhere(self, last: EC2Error) -> EC2Error:
+        """The error for a launch that is possible by no strategy. Capacity comes back by itself; if
+        only quotas are in the way, an operator must act."""
         lacking = self._placement.lacking()
-        if "," not in lacking:
-            return last
-        return EC2Error(last.verdict, last.code, f"EC2 has no capacity: {lacking}")
+        text = str(last)
+        if len(lacking) > 1:
+            each = ", ".join(f"{strategy} ({why.code})" for strategy, why in lacking.items())
+            text = f"EC2 has no capacity: {each}"
+        verdicts = {why.verdict for why in lacking.values()}
+        if Verdict.QUOTA not in verdicts:
+            return EC2Error(last.verdict, last.code, text)
+        full = (each for each in lacking if lacking[each].verdict is Verdict.QUOTA)
+        names = dict.fromkeys(quota(each.kind, each.spot) or f"of {each}" for each in full)
+        verdict = Verdict.ELSEWHERE if Verdict.ELSEWHERE in verdicts else Verdict.QUOTA
+        return EC2Error(verdict, last.code, f"{text}; the quota is reached: {', '.join(names)}")
+
+
+def strategy_of(way: str) -> str:
+    """The strategy in a launch's row, which may have the pool of its instance before it."""
+    return way.rpartition(", ")[2]
 
 
 def _undecided(error: EC2Error) -> EC2Error:
@@ -227,23 +279,48 @@ class ILaunchOwner(Interface):
 class LaunchPlacement:
     """Chooses where to launch next: by balance, and not where capacity lacked a moment ago."""
 
-    def __init__(self, config: EC2, clock: IReactorTime) -> None:
+    def __init__(self, config: EC2, clock: IReactorTime, fleets: SpotFleets | None = None) -> None:
         self._config = config
+        self._fleets = fleets
         self._seconds = clock.seconds
-        self._lacks: dict[LaunchStrategy, tuple[float, str]] = {}  # when refused, and how
+        self._lacks: dict[LaunchStrategy, tuple[float, EC2Error]] = {}  # when refused, and how
         self.doubts: Mapping[str, float] = {}
 
     def next(
-        self, living: Mapping[str, int], tried: Collection[LaunchStrategy], spot: bool = True
-    ) -> LaunchStrategy | None:
+        self, living: Mapping[str, int], tried: Collection[Strategy], spot: bool = True
+    ) -> Strategy | None:
         """The next strategy for a launch that has `tried` these in vain; None if none is left.
         Pools that may not boot come last, the least doubtful of them first. If all lack capacity,
         the one that was refused longest ago is tried."""
+        if spot and self._fleets and self._fleets.are_asked:
+            best = self._best(living)
+            if best and best not in tried:
+                return best
         found = [each for each in strategies(self._config, living) if spot or not each.spot]
         for strategy in sorted(found, key=self._doubt):
             if strategy not in tried and not self._lacks_now(strategy):
                 return strategy
         return None if tried else min(found, key=lambda each: self._lacks[each][0])
+
+    def _best(self, living: Mapping[str, int]) -> Strategy | None:
+        """The best of the Spot pools that neither lack capacity nor are in doubt; None if there are
+        not several. EC2 may take any of them. For a fleet in several zones it is only asked for
+        subnets that have less than twice as many servers as the emptiest then, wherever those are
+        whose subnet is not known yet; otherwise, for the emptiest alone."""
+        pools = [
+            each
+            for each in spot_fleet.spot_pools(self._config)
+            if not self._lacks_now(each) and not self._doubt(each)
+        ]
+        if len(pools) < 2:
+            return None
+        unknown = living.get("", 0)
+        count = {each.subnet: living.get(each.home, 0) for each in pools}
+        emptiest = min(count, key=lambda subnet: count[subnet])
+        least = 2 * count[emptiest]
+        wanted = {subnet for subnet in count if count[subnet] + unknown < least} or {emptiest}
+        chosen = [each for each in pools if each.subnet in wanted]
+        return spot_fleet.fleet_of(self._config, chosen) if len(chosen) > 1 else chosen[0]
 
     def _doubt(self, strategy: LaunchStrategy) -> float:
         doubt = self.doubts.get(str(strategy), 0.0)
@@ -253,20 +330,25 @@ class LaunchPlacement:
         """Note that capacity lacks for this strategy, and for all that fail for the same reason."""
         for other in strategies(self._config):
             same_market = error.verdict is Verdict.NO_SPOT and other.spot
+            same_quota = (
+                error.verdict is Verdict.QUOTA
+                and other.spot == strategy.spot
+                and family(other.kind) == family(strategy.kind)
+            )
             same_subnet = (
                 error.code.endswith("InsufficientFreeAddressesInSubnet")
                 and other.subnet == strategy.subnet
             )
-            if other == strategy or same_market or same_subnet:
-                self._lacks[other] = self._seconds(), error.code
+            if other == strategy or same_market or same_quota or same_subnet:
+                self._lacks[other] = self._seconds(), error
 
     def works(self, strategy: LaunchStrategy) -> None:
         self._lacks.pop(strategy, None)
 
-    def lacking(self) -> str:
-        """Every strategy that lacks capacity now, and why, in a line."""
+    def lacking(self) -> Mapping[LaunchStrategy, EC2Error]:
+        """Every strategy that lacks capacity now, and why."""
         lacking = filter(self._lacks_now, strategies(self._config))
-        return ", ".join(f"{strategy} ({self._lacks[strategy][1]})" for strategy in lacking)
+        return {strategy: self._lacks[strategy][1] for strategy in lacking}
 
     def _lacks_now(self, strategy: LaunchStrategy) -> bool:
         lacked = self._lacks.get(strategy)

@@ -48,6 +48,7 @@ down to so few that an answer comes before a call's deadline even on a busy mach
 _NOT_DONE = {
     Verdict.REFUSED: LaunchRefused,
     Verdict.NO_SPOT: LaunchRefused,
+    Verdict.QUOTA: LaunchRefused,
     Verdict.ELSEWHERE: LaunchFailed,
 }
 # No launch id has a blank in it.
@@ -94,6 +95,7 @@ class EC2Provider(Service):
             self._ids,
             config.name if self.former else "",
             keeps_addresses=not config.is_public,
+            has_subnets=bool(config.subnet_ids),
         )
         self._alive: set[str] = set()
         self._page = PAGE

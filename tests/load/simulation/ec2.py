@@ -23,8 +23,11 @@ TRANSITION = 3.0
 """Seconds that an instance is stopping, or shutting down."""
 
 KINDS = {
+    "CreateFleet": "run",
+    "CreateLaunchTemplate": "run",
     "RunInstances": "run",
     "StartInstances": "run",
+    "DeleteLaunchTemplate": "terminate",
     "TerminateInstances": "terminate",
     "StopInstances": "terminate",
 }
@@ -51,6 +54,28 @@ class Tokens:
         """Seconds for which a token outlives its instance."""
         self._cloud = cloud
         self._known: dict[str, tuple[str, Machine]] = {}
+        self._fleets: dict[str, tuple[str, Mapping[str, Any], Machine | None]] = {}
+
+    def fleet(self, parameters: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The answer that a fleet got under its token, whatever became of the instance since; None:
+        there was none, or it is forgotten."""
+        token = parameters["ClientToken"]
+        if "token" in self._cloud.breaks or token not in self._fleets:
+            return None
+        before, answer, machine = self._fleets[token]
+        ended = machine.ended if machine else None
+        if ended is not None and self._cloud.clock.seconds() - ended > self.remembered:
+            del self._fleets[token]
+            return None
+        if before != _digest(parameters):
+            raise refusal("CreateFleet", "IdempotentParameterMismatch")
+        return answer
+
+    def note_fleet(
+        self, parameters: Mapping[str, Any], answer: Mapping[str, Any], machine: Machine | None
+    ) -> None:
+        """It was answered so."""
+        self._fleets[parameters["ClientToken"]] = _digest(parameters), answer, machine
 
     def find(self, action: str, parameters: Mapping[str, Any]) -> Machine | None:
         """The machine that was launched so, which runs; None: there was none."""
@@ -141,6 +166,10 @@ class Account:
         self.throttles = False
         """Whether most calls are too many."""
         self.clock_code = "RequestExpired"
+        self.allows_fleets = True
+        """Whether the login servers may ask for fleets."""
+        self.templates: dict[str, Mapping[str, Any]] = {}
+        """The data of the launch templates that were made, by name."""
         self._touched = touched
         self._chance = cloud.chance
 
@@ -159,6 +188,58 @@ class Account:
             machine = self._launch(owner, parameters)
             self.tokens.note(parameters, machine)
         return {"Instances": [self._described(machine, machine.created)]}
+
+    def create_launch_template(self, owner: Any, **parameters: Any) -> Any:
+        """CreateLaunchTemplate."""
+        action, name = "CreateLaunchTemplate", parameters["LaunchTemplateName"]
+        if not self.allows_fleets:
+            raise refusal(action, "UnauthorizedOperation", status=403)
+        if name in self.templates:
+            raise refusal(action, "InvalidLaunchTemplateName.AlreadyExistsException")
+        self.templates[name] = parameters["LaunchTemplateData"]
+        return {"LaunchTemplate": {"LaunchTemplateName": name}}
+
+    def delete_launch_template(self, owner: Any, **parameters: Any) -> Any:
+        """DeleteLaunchTemplate."""
+        if self.templates.pop(parameters["LaunchTemplateName"], None) is None:
+            raise refusal("DeleteLaunchTemplate", "InvalidLaunchTemplateName.NotFoundException")
+        return {}
+
+    def create_fleet(self, owner: Any, **parameters: Any) -> Any:
+        """CreateFleet of one Spot instance, in any pool that has capacity."""
+        answer = self.tokens.fleet(parameters)
+        if answer is None:
+            answer, machine = self._create_fleet(owner, parameters)
+            self.tokens.note_fleet(parameters, answer, machine)
+        return answer
+
+    def _create_fleet(
+        self, owner: Any, parameters: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], Machine | None]:
+        action, errors, ways = "CreateFleet", [], []
+        for config in parameters["LaunchTemplateConfigs"]:
+            name = config["LaunchTemplateSpecification"]["LaunchTemplateName"]
+            if name not in self.templates:
+                raise refusal(action, "InvalidLaunchTemplateName.NotFoundException")
+            ways += [(self.templates[name], each) for each in config["Overrides"]]
+        self._chance.shuffle(ways)
+        for data, override in ways:
+            asked = {
+                **data,
+                **override,
+                "ClientToken": parameters["ClientToken"],
+                "InstanceMarketOptions": {"MarketType": "spot"},
+            }
+            told = {"LaunchTemplateAndOverrides": {"Overrides": override}, "Lifecycle": "spot"}
+            try:
+                self._check_capacity(action, asked)
+            except EC2Error as error:
+                errors.append({**told, "ErrorCode": error.code, "ErrorMessage": "because"})
+                continue
+            machine = self._launch(owner, asked)
+            made = {**told, "InstanceIds": [machine.id], "InstanceType": override["InstanceType"]}
+            return {"Errors": errors, "Instances": [made]}, machine
+        return {"Errors": errors, "Instances": []}, None
 
     def describe_instances(self, owner: Any, **parameters: Any) -> Any:
         """DescribeInstances, a page of it."""
@@ -259,6 +340,9 @@ class Account:
         groups = "LaunchTemplate" in parameters and self.template_has_groups
         if interfaces and (groups or {"SubnetId", "SecurityGroupIds"} & parameters.keys()):
             raise refusal(action, "InvalidParameterCombination", "network interfaces and groups")
+        self._check_capacity(action, parameters)
+
+    def _check_capacity(self, action: str, parameters: Mapping[str, Any]) -> None:
         if "InstanceMarketOptions" in parameters and self.spot_lacks:
             raise refusal(action, self.spot_lacks)
         if self.cloud.refuses:

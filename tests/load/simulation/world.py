@@ -40,6 +40,9 @@ BAD_LISTS_STILL = 260.0
 SPOT = 0.3
 """In how many of the rounds, for each fleet, Spot instances are asked for first."""
 
+FLEETS = 0.8
+"""In how many of the rounds login servers may ask for fleets of Spot instances."""
+
 AN_HOUR = 0.1
 """In how many of the rounds in which lists are bad while all else is well they are for an hour."""
 
@@ -109,6 +112,7 @@ class World:
         self.complaints: list[str] = []
         self.cloud = Cloud(self.clock, self.chance, self.breaks, self._launched)
         self.account = Account(self.cloud, self._touched)
+        self.account.allows_fleets = Random(f"fleets {seed}").random() < FLEETS
         self.fleets = [Fleet(self, "first", self._a_policy(), self._a_config())]
         self.troubles = Troubles(self)
 

@@ -192,7 +192,7 @@ class Gate(ClientCase):
 
     def test_opens_after_a_refusal(self):
         """That is an answer too."""
-        self.ec2.errors["run_instances"] = [throttled(), client_error("VcpuLimitExceeded")]
+        self.ec2.errors["run_instances"] = [throttled(), client_error("InstanceLimitExceeded")]
         launch = self.client.run_instances(**RUN)
         self.clock.advance(0)
         self.clock.advance(1)

@@ -15,8 +15,10 @@ from bbs.scaling.ec2.errors import (
     TOLERANCE,
     EC2Error,
     Verdict,
+    family,
     judge,
     no_answer,
+    quota,
     unready,
 )
 
@@ -89,7 +91,7 @@ class Codes(SynchronousTestCase):
                 VolumeTypeNotAvailableInZone""",
             ),
             (Verdict.AGAIN, "ConcurrentTagAccess InternalError InternalFailure Unavailable"),
-            (Verdict.NO_SPOT, "MaxSpotInstanceCountExceeded"),
+            (Verdict.QUOTA, "MaxSpotInstanceCountExceeded VcpuLimitExceeded"),
             (Verdict.NOT_NOW, "IncorrectInstanceState IncorrectState InvalidState"),
             (Verdict.TOKEN_USED, "IdempotentParameterMismatch"),
             (Verdict.TOKEN_ENDED, "IdempotentInstanceTerminated"),
@@ -129,7 +131,6 @@ class Codes(SynchronousTestCase):
             ("AuthFailure", "credentials"),
             ("InvalidAMIID.NotFound", r"\[ec2\]"),
             ("InvalidParameterValue", r"\[ec2\]"),
-            ("VcpuLimitExceeded", "quota"),
             ("InstanceLimitExceeded", "fleet.maximum"),
             ("OptInRequired", "account"),
             ("InvalidLaunchTemplateId.VersionNotFound", "ec2.launch_template"),
@@ -138,8 +139,8 @@ class Codes(SynchronousTestCase):
             error = judged(code)
             self.assertIs(error.verdict, Verdict.REFUSED, code)
             self.assertRegex(str(error), f"^EC2 refuses RunInstances: {code}.*; .*{advice}")
-        error = judge("RunInstances", "MaxSpotInstanceCountExceeded", "", 400)
-        self.assertIn("quota", str(error))
+        for code in ("MaxSpotInstanceCountExceeded", "VcpuLimitExceeded"):
+            self.assertIn("quota", str(judge("RunInstances", code, "", 400)))
         code = "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
         error = judge("RunInstances", code, "", 400)
         self.assertIn("create-service-linked-role", str(error))
@@ -175,6 +176,39 @@ class Codes(SynchronousTestCase):
         self.assertIs(error.verdict, Verdict.AGAIN)
         self.assertTrue(error.doubtful)
         self.assertEqual(str(error), "EC2 does not answer RunInstances: ConnectionLost")
+
+
+class Quotas(SynchronousTestCase):
+    """What EC2 counts together, and what it calls that."""
+
+    def test_names(self):
+        for kind, on_demand, spot in (
+            ("t3.micro", "L-1216C47A", "L-34B43A08"),
+            ("im4gn.large", "L-1216C47A", "L-34B43A08"),
+            ("g4dn.xlarge", "L-DB2E81BA", "L-3819A6DF"),
+            ("vt1.3xlarge", "L-DB2E81BA", "L-3819A6DF"),
+            ("inf2.xlarge", "L-1945791B", "L-B5D1601B"),
+        ):
+            self.assertIn(f"({on_demand})", quota(kind, spot=False), kind)
+            self.assertIn(f"({spot})", quota(kind, spot=True), kind)
+        self.assertEqual(
+            quota("t3.micro", spot=False),
+            "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances (L-1216C47A)",
+        )
+        self.assertEqual(
+            quota("m7i.large", spot=True),
+            "All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests (L-34B43A08)",
+        )
+        self.assertEqual(
+            quota("u-6tb1.metal", spot=False),
+            "Running On-Demand High Memory instances (L-43DA4232)",
+        )
+
+    def test_unknown(self):
+        """It is a family of its own, and nothing is called by a guess."""
+        self.assertEqual((family("q9.huge"), quota("q9.huge", spot=False)), ("q", ""))
+        self.assertEqual(quota("hpc7a.12xlarge", spot=True), "")
+        self.assertNotEqual(family("q9.huge"), family("t3.micro"))
 
 
 class Clocks(SynchronousTestCase):

@@ -108,6 +108,7 @@ class Parameters(RequestCase):
                 "InstanceType": "t3.micro",
                 "UserData": "data",
                 "InstanceInitiatedShutdownBehavior": "terminate",
+                "CreditSpecification": {"CpuCredits": "unlimited"},
                 "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled"},
                 "TagSpecifications": [
                     {
@@ -139,6 +140,16 @@ class Parameters(RequestCase):
         arn = "arn:aws:iam::1:instance-profile/bbs-app"
         made = self.made(iam_instance_profile=arn)
         self.assertEqual(made["IamInstanceProfile"], {"Arn": arn})
+
+    def test_credits(self):
+        """Said for every type that has any, unless the launch template says it."""
+        for kind in ("t2.micro", "t3.micro", "t3a.nano", "t4g.small"):
+            made = self.made(LaunchStrategy(kind, None), credits="standard")
+            self.assertEqual(made["CreditSpecification"], {"CpuCredits": "standard"}, kind)
+        for kind in ("m5.large", "trn1.2xlarge", "t1.micro"):
+            self.assertNotIn("CreditSpecification", self.made(LaunchStrategy(kind, None)), kind)
+        template = {"CreditSpecification": {"CpuCredits": "standard"}}
+        self.assertNotIn("CreditSpecification", self.made(template=template))
 
     def test_spot(self):
         made = self.made(LaunchStrategy("t3.micro", None, spot=True))

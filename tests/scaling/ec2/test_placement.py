@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import ClassVar
 
+from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.core.batching import GATHER
 from bbs.scaling.ec2 import launches as ec2_launches
+from bbs.scaling.ec2 import spot_fleet
 from bbs.scaling.ec2.errors import EC2Error, Verdict
 from bbs.scaling.ec2.launch_request import LaunchStrategy, strategies
 from bbs.scaling.ec2.launches import LACK_REMEMBERED, LaunchPlacement
+from bbs.scaling.ec2.spot_fleet import MOST_POOLS, NOT_ASKED, fleet_of, parse, spot_pools
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
 from tests.scaling.ec2.case import CONFIG, ProviderCase, no_answer
 from tests.scaling.ec2.tools import client_error
@@ -56,10 +61,7 @@ class Choosing(SynchronousTestCase):
             self.clock.advance(1)
         self.assertEqual(self.where.next({}, ()), A2)
         self.assertIs(self.where.next({}, [A2]), None)
-        self.assertEqual(
-            self.where.lacking(),
-            ", ".join(f"{way} (InsufficientInstanceCapacity)" for way in (A1, A2, B1, B2)),
-        )
+        self.assertEqual([*self.where.lacking()], [A1, A2, B1, B2])
 
     def test_works_again(self):
         self.where.lacks(A1, lack())
@@ -154,8 +156,65 @@ class Balance(ProviderCase):
         self.assertEqual(self.alive(), ["i-1", "i-2"])
 
 
-class Spot(ProviderCase):
-    """`ec2.spot`."""
+class Quotas(ProviderCase):
+    """A quota that is reached is one of a family, on demand or as Spot."""
+
+    STANDARD = "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances (L-1216C47A)"
+
+    def reached(self, *codes):
+        self.ec2.errors["run_instances"] = [client_error(code) for code in codes]
+
+    def test_other_family(self):
+        """It is asked for at once, and no type of the first in any subnet for a while."""
+        mixed = self.controller(instance_type=("t3.micro", "m5.large", "g4dn.xlarge"))
+        self.reached("VcpuLimitExceeded")
+        self.launched("a", mixed)
+        self.launched("b", mixed)
+        kinds = [kind for kind, _ in self.tried()]
+        self.assertEqual(kinds, ["t3.micro", "g4dn.xlarge", "g4dn.xlarge"])
+        self.clock.advance(LACK_REMEMBERED)
+        self.launched("c", mixed)
+        self.assertEqual(self.tried()[-1][0], "t3.micro")
+
+    def test_other_market(self):
+        """On demand has a quota of its own."""
+        for code in ("VcpuLimitExceeded", "MaxSpotInstanceCountExceeded"):
+            spot = self.controller(spot=True, subnet_ids=("s-1",), instance_type=("t3.micro",))
+            self.ec2.calls.clear()
+            self.reached(code)
+            self.launched(code, spot)
+            markets = [
+                "InstanceMarketOptions" in asked for asked in self.ec2.named("run_instances")
+            ]
+            self.assertEqual(markets, [True, False])
+
+    def test_nothing_is_left(self):
+        """Both are named."""
+        self.reached("VcpuLimitExceeded")
+        refused = self.failureResultOf(self.launch(), LaunchRefused)
+        self.assertIn(self.STANDARD, str(refused.value))
+        self.assertEqual(len(self.tried()), 1)
+        mixed = self.controller(instance_type=("t3.micro", "g4dn.xlarge", "q9.huge"))
+        self.reached(*["VcpuLimitExceeded"] * 3)
+        refused = self.failureResultOf(self.launch("b", mixed), LaunchRefused)
+        self.assertIn(
+            f"the quota is reached: {self.STANDARD}, Running On-Demand G and VT instances"
+            " (L-DB2E81BA), of q9.huge in s-1",
+            str(refused.value),
+        )
+
+    def test_capacity_may_come_back(self):
+        """That is no refusal, and the quota is named all the same."""
+        self.ec2.lacks = {("t3.micro", "s-1", True)}
+        spot = self.controller(spot=True, subnet_ids=("s-1",), instance_type=("t3.micro",))
+        self.ec2.errors["run_instances"] = [None, client_error("VcpuLimitExceeded")]
+        failed = self.failureResultOf(self.launch("a", spot), LaunchFailed)
+        self.assertNotIsInstance(failed.value, LaunchRefused)
+        self.assertIn(self.STANDARD, str(failed.value))
+
+
+class SpotCase(ProviderCase):
+    """A provider that asks for Spot instances."""
 
     def setUp(self):
         super().setUp()
@@ -171,6 +230,15 @@ class Spot(ProviderCase):
             )
             for parameters in self.ec2.named("run_instances")
         ]
+
+
+class Spot(SpotCase):
+    """`ec2.spot`, where fleets are not allowed."""
+
+    def setUp(self):
+        super().setUp()
+        denied = client_error("UnauthorizedOperation", 403)
+        self.ec2.errors["create_launch_template"] = [denied for _ in range(9)]
 
     def test_first(self):
         self.launched("a", self.spot)
@@ -208,6 +276,7 @@ class Spot(ProviderCase):
         self.ec2.errors["run_instances"] = [client_error("SpotMaxPriceTooLow")]
         self.launched("a", self.spot)
         self.assertEqual(self.asked()[-1], LaunchStrategy("t3.micro", "s-2", spot=True))
+        self.assertEqual(self.ec2.named("create_fleet"), [])
 
     def test_no_spot_at_all(self):
         """Where the account has no Spot, or no more of it, no other Spot is asked for."""
@@ -227,6 +296,256 @@ class Spot(ProviderCase):
         failed = self.failureResultOf(self.launch("a", self.spot), LaunchFailed)
         self.assertNotIsInstance(failed.value, LaunchRefused)
         self.assertIn("as Spot (MaxSpotInstanceCountExceeded)", str(failed.value))
+
+
+class Fleets(SpotCase):
+    """The best of several Spot pools."""
+
+    FIRST = "the best of 2 pools as Spot (5/138aa1a9)"
+
+    def setUp(self):
+        super().setUp()
+        self.written = {}
+        self.refused = self.patch_log()
+
+    def patch_log(self):
+        said = []
+        self.patch(spot_fleet, "_log", SimpleNamespace(warn=lambda *_, error: said.append(error)))
+        return said
+
+    def provider_that_writes(self, **changes):
+        provider = self.controller(spot=True, **changes)
+
+        def write(launch_id, before, way):
+            self.assertEqual(self.written.get(launch_id), before)
+            self.written[launch_id] = way
+            return succeed(None)
+
+        provider.write_strategy = write
+        return provider
+
+    def of(self, launch_id, provider=None):
+        """The pool that a launch is in."""
+        return (provider or self.spot).instance_of(launch_id).pool
+
+    def pools_asked(self):
+        """The pools that each fleet was asked for."""
+        return [
+            [
+                (override["InstanceType"], override.get("SubnetId"))
+                for config in asked["LaunchTemplateConfigs"]
+                for override in config["Overrides"]
+            ]
+            for asked in self.ec2.named("create_fleet")
+        ]
+
+    def test_the_best_of_a_subnet(self):
+        """One call for all types; the launch's template is gone after it, and EC2 chose."""
+        self.ec2.lacks = {("t3.micro", "s-1", True)}
+        provider = self.provider_that_writes()
+        self.launched("a", provider)
+        self.assertEqual(self.pools_asked(), [[("t3.micro", "s-1"), ("t3.small", "s-1")]])
+        [asked] = self.ec2.named("create_fleet")
+        self.assertEqual(
+            {
+                key: asked[key]
+                for key in asked
+                if key not in ("ClientToken", "LaunchTemplateConfigs")
+            },
+            {
+                "Type": "instant",
+                "TargetCapacitySpecification": {
+                    "TotalTargetCapacity": 1,
+                    "DefaultTargetCapacityType": "spot",
+                },
+                "SpotOptions": {"AllocationStrategy": "price-capacity-optimized"},
+            },
+        )
+        self.assertEqual(self.ec2.named("run_instances"), [])
+        self.assertEqual(self.ec2.templates, {})
+        self.assertEqual(self.of("a", provider), "t3.small in s-1 as Spot")
+        self.assertEqual(self.written, {"a": self.FIRST})
+        self.assertEqual(self.listed(provider)["a"].detail, "i-1 pending, Spot")
+
+    def test_several_zones(self):
+        """EC2 may choose the zone as long as none falls behind: two servers are in two."""
+        for launch_id in "abcd":
+            self.launched(launch_id, self.spot)
+        subnets = [{subnet for _, subnet in asked} for asked in self.pools_asked()]
+        self.assertEqual(subnets, [{"s-1"}, {"s-2"}, {"s-1", "s-2"}, {"s-2"}])
+
+    def test_several_zones_at_once(self):
+        """Whatever EC2 chooses for those of which nothing is known yet."""
+        ways = self.spot.choose_strategies(8)
+        fleets = [parse(replace(CONFIG, spot=True), way) for way in ways]
+        homes = [fleet and fleet.home for fleet in fleets]
+        self.assertEqual(homes, ["s-1", "s-2", "", "s-1", "s-2", "", "s-1", "s-2"])
+
+    def test_doubtful_ones_are_left_out(self):
+        self.spot.prefer({"t3.micro in s-1 as Spot": 1.0}, {})
+        self.launched("a", self.spot)
+        self.launched("b", self.spot)
+        self.assertEqual(self.pools_asked(), [[("t3.micro", "s-2"), ("t3.small", "s-2")]])
+        self.assertEqual(self.asked(), [LaunchStrategy("t3.small", "s-1", spot=True)])
+
+    def test_nowhere(self):
+        """On demand at once; Spot again after a while."""
+        spot = [way._replace(spot=True) for way in strategies(CONFIG)]
+        self.ec2.lacks = {*spot}
+        self.launched("a", self.spot)
+        self.assertEqual(len(self.pools_asked()), 2)  # In one subnet, and in the other.
+        self.assertEqual(self.asked(), [strategies(CONFIG)[0]])
+        self.clock.advance(10)
+        self.launched("b", self.spot)
+        self.assertEqual(len(self.pools_asked()), 2)
+        self.clock.advance(LACK_REMEMBERED)
+        self.ec2.lacks = set()
+        self.launched("c", self.spot)
+        self.assertEqual(len(self.pools_asked()), 3)
+        self.assertTrue(self.of("c").endswith("as Spot"))
+
+    def test_quota(self):
+        """It is one of all Standard types in all subnets."""
+        self.ec2.refuses = {("t3.micro", "s-1"): "MaxSpotInstanceCountExceeded"}
+        self.ec2.lacks = {("t3.small", "s-1", True)}
+        self.launched("a", self.spot)
+        self.assertEqual(len(self.pools_asked()), 1)
+        self.assertEqual([way.spot for way in self.asked()], [False])
+
+    def test_no_right(self):
+        """Pool by pool, which is said once; later it is tried again."""
+        for name in ("create_launch_template", "create_fleet"):
+            provider = self.controller(spot=True)
+            self.refused.clear()
+            self.ec2.calls.clear()
+            denied = client_error("UnauthorizedOperation", 403)
+            self.ec2.errors[name] = [denied, denied]
+            self.launched(f"{name}-1", provider)
+            self.launched(f"{name}-2", provider)
+            self.assertEqual([way.spot for way in self.asked()], [True, True])
+            self.clock.advance(NOT_ASKED)
+            self.launched(f"{name}-3", provider)
+            self.assertEqual(len(self.ec2.named(name)), 2)
+            self.assertRegex(self.refused.pop(), "UnauthorizedOperation.*lacks a right")
+            self.assertEqual(self.refused, [])
+            self.clock.advance(NOT_ASKED)
+            self.launched(f"{name}-4", provider)
+            self.assertEqual(len(self.ec2.named(name)), 3)
+
+    def test_a_pools_own_refusal(self):
+        """What an answer says that is not about capacity: RunInstances says it as well."""
+        self.ec2.refuses = {("t3.micro", "s-1"): "UnauthorizedOperation"}
+        self.ec2.refuses[("t3.small", "s-1")] = "UnauthorizedOperation"
+        self.launched("a", self.spot)
+        self.assertEqual(self.asked(), [LaunchStrategy("t3.micro", "s-1", spot=True)])
+        self.assertEqual(len(self.refused), 1)
+
+    def lost(self):
+        self.ec2.lost["create_fleet"] = [no_answer() for _ in range(3)]
+
+    def test_lost_answer(self):
+        """Asked again there is the same instance, also by a successor that no list shows it; the
+        template is made again for it."""
+        self.lost()
+        provider = self.provider_that_writes()
+        self.failureResultOf(self.launch("a", provider), ProviderUnavailable)
+        self.ec2.hidden = {"i-1"}
+        self.ec2.templates.clear()
+        successor = self.provider_that_writes(key_name="other")
+        successor.know_strategies(self.written, {"a"})
+        self.launched("a", successor)
+        self.launched("a", provider)
+        self.assertEqual(self.alive(), ["i-1"])
+        self.assertEqual(self.written, {"a": self.FIRST})
+
+    def test_lost_answer_without_capacity(self):
+        """It is the answer to every call, so nothing can come of an earlier one."""
+        self.ec2.lacks = {way._replace(spot=True) for way in strategies(CONFIG)}
+        self.lost()
+        self.failureResultOf(self.launch("a", self.spot), ProviderUnavailable)
+        self.ec2.lacks = {("t3.micro", "s-2", True), ("t3.small", "s-2", True)}
+        self.launched("a", self.spot)
+        self.assertEqual(self.asked(), [strategies(CONFIG)[0]])
+        self.assertEqual(self.alive(), ["i-1"])
+
+    def test_taken_over_with_its_pool(self):
+        """The text in the row may have the pool before it by then."""
+        provider = self.provider_that_writes()
+        self.lost()
+        self.failureResultOf(self.launch("a", provider), ProviderUnavailable)
+        self.ec2.hidden = {"i-1"}
+        successor = self.controller(spot=True)
+        successor.know_strategies({"a": f"t3.micro in s-1 as Spot, {self.FIRST}"}, {"a"})
+        self.launched("a", successor)
+        self.assertEqual(self.alive(), ["i-1"])
+
+    def test_never_where_it_is_to_be_stopped(self):
+        launching = self.spot.launch_to_stop("a")
+        self.clock.pump([GATHER] * 3)
+        self.assertIs(self.successResultOf(launching), None)
+        self.assertEqual(self.pools_asked(), [])
+
+    def test_templates_left(self):
+        """One that could not be deleted is, after the next fleet."""
+        self.ec2.errors["delete_launch_template"] = [client_error("RequestLimitExceeded", 503)] * 99
+        self.launched("a", self.spot)
+        self.clock.pump([1.0] * 60)
+        self.assertEqual([*self.ec2.templates], ["bbs-a-credits"])
+        self.ec2.errors.clear()
+        self.launched("b", self.spot)
+        self.clock.pump([1.0] * 60)
+        self.assertEqual(self.ec2.templates, {})
+
+    def test_types_without_credits(self):
+        """EC2 refuses credits for these, so they have a template of their own."""
+        self.launched("a", self.controller(spot=True, instance_type=("t3.micro", "m5.large")))
+        made = {
+            each["LaunchTemplateName"]: each["LaunchTemplateData"]
+            for each in self.ec2.named("create_launch_template")
+        }
+        credits = {name: data.get("CreditSpecification") for name, data in made.items()}
+        self.assertEqual(credits, {"bbs-a-credits": {"CpuCredits": "unlimited"}, "bbs-a": None})
+        [asked] = self.ec2.named("create_fleet")
+        self.assertEqual(
+            [
+                (each["LaunchTemplateSpecification"], each["Overrides"])
+                for each in asked["LaunchTemplateConfigs"]
+            ],
+            [
+                (
+                    {"LaunchTemplateName": name, "Version": "1"},
+                    [{"InstanceType": kind, "SubnetId": "s-1"}],
+                )
+                for name, kind in (("bbs-a-credits", "t3.micro"), ("bbs-a", "m5.large"))
+            ],
+        )
+        self.assertNotIn("SubnetId", str(made))
+
+    def test_many_pools(self):
+        """Their strategy is still short enough for a row, with the pool before it."""
+        types = tuple(f"m{number}idn-flex.metal-48xl" for number in range(60))
+        subnets = tuple(f"subnet-{number:017x}" for number in range(8))
+        config = replace(CONFIG, spot=True, instance_type=types, subnet_ids=subnets)
+        fleet = fleet_of(config, spot_pools(config))
+        self.assertEqual(len(fleet.pools), MOST_POOLS)
+        self.assertLessEqual(len(f"{fleet.pools[-1]}, {fleet}"), 200)
+        self.assertEqual(parse(config, str(fleet)), fleet)
+        other = replace(config, instance_type=types[::-1])
+        self.assertIs(parse(other, str(fleet)), None)
+
+    def test_one_pool(self):
+        """It needs no fleet."""
+        self.launched("a", self.controller(spot=True, instance_type=("t3.micro",)))
+        self.assertEqual(self.pools_asked(), [])
+        self.assertEqual(self.asked(), [LaunchStrategy("t3.micro", "s-1", spot=True)])
+
+    def test_no_subnet(self):
+        """The default one is not named, also where EC2 tells of it."""
+        provider = self.controller(spot=True, subnet_ids=())
+        self.launched("a", provider)
+        self.ec2.instances["i-1"]["SubnetId"] = "s-default"
+        self.listed(provider)
+        self.assertEqual(self.of("a", provider), "t3.micro as Spot")
 
 
 class Templates(ProviderCase):

@@ -93,6 +93,25 @@ ANSWERS = [
         <groupId>sg-1</groupId></groupSet></item></networkInterfaceSet>
         </launchTemplateData></item></launchTemplateVersionSet>""",
     ),
+    (
+        "CreateFleet",
+        """<fleetId>fleet-1</fleetId><errorSet><item><errorCode>UnfulfillableCapacity</errorCode>
+        <errorMessage>because</errorMessage><launchTemplateAndOverrides><overrides>
+        <instanceType>t3.micro</instanceType><subnetId>s-1</subnetId></overrides>
+        </launchTemplateAndOverrides><lifecycle>spot</lifecycle></item></errorSet>
+        <fleetInstanceSet><item><instanceIds><item>i-1</item></instanceIds>
+        <instanceType>t3.small</instanceType><lifecycle>spot</lifecycle></item>
+        </fleetInstanceSet>""",
+    ),
+    (
+        "CreateLaunchTemplate",
+        """<launchTemplate><launchTemplateId>lt-1</launchTemplateId>
+        <launchTemplateName>bbs-l</launchTemplateName><tagSet/></launchTemplate>""",
+    ),
+    (
+        "DeleteLaunchTemplate",
+        "<launchTemplate><launchTemplateId>lt-1</launchTemplateId></launchTemplate>",
+    ),
     ("StartInstances", "<instancesSet><item><instanceId>i-1</instanceId></item></instancesSet>"),
     ("StopInstances", "<instancesSet><item/></instancesSet>"),
 ]

@@ -36,6 +36,7 @@ from bbs.scaling.ec2 import instances, service_model
 from bbs.scaling.ec2.client import RATES, EC2Client
 from bbs.scaling.ec2.errors import EC2Error, Verdict
 from bbs.scaling.ec2.launch_request import Basis, LaunchStrategy, run_instances
+from bbs.scaling.ec2.spot_fleet import create_fleet, create_template, fleet_of, spot_pools
 from bbs.scaling.providers import LaunchKit
 from tests.certificates import Signed, certificate
 
@@ -43,6 +44,7 @@ KEYS = ReadOnlyCredentials("AKIDEXAMPLE", "secret-of-the-tests", "token/of+a=ses
 NOW = datetime(2026, 11, 27, 22, 3, 44, tzinfo=UTC)
 WAY = LaunchStrategy("t3.micro", None)
 CONFIG = EC2(region="eu-central-1", image_id="ami-1", instance_type=("t3.micro",))
+SPOT = replace(CONFIG, instance_type=("t3.micro", "m5.large"), subnet_ids=("s-1",), spot=True)
 BARE = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
 ODD = 'naïve & <b> "q" 100 % a+b=c\t☃ ~-._*\'()'
@@ -87,6 +89,16 @@ CALLS: list[tuple[str, Mapping[str, Any]]] = [
         {"LaunchTemplateName": "bbs", "Versions": ["$Default", "3"], "ResolveAlias": True},
     ),
     ("describe_launch_template_versions", {"LaunchTemplateId": "lt-1", "Versions": ["$Latest"]}),
+    # boto3 adds a ClientToken of its own.
+    (
+        "create_launch_template",
+        {
+            "ClientToken": "t",
+            **create_template("bbs-l", launch(), {"CpuOptions": {"CoreCount": 1}}),
+        },
+    ),
+    ("delete_launch_template", {"LaunchTemplateName": "bbs-l"}),
+    ("create_fleet", create_fleet("l", fleet_of(SPOT, spot_pools(SPOT)))),
     ("run_instances", launch()),
     ("run_instances", launch(data=ODD * 100)),
     ("run_instances", launch(LaunchStrategy("t3.small", "subnet-1"), address="public")),

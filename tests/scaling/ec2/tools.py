@@ -94,7 +94,12 @@ class MemoryEC2:
         """The data of the launch template, of which there is one, in its default version."""
         self.lacks: set[tuple[str, str | None, bool]] = set()
         """Where capacity lacks: types, in subnets, as Spot or not."""
+        self.refuses: dict[tuple[str, str | None], str] = {}
+        """How a fleet's answer refuses a type in a subnet."""
+        self.templates: dict[str, dict[str, Any]] = {}
+        """The parameters of the launch templates that were created, by name."""
         self._tokens: dict[str, tuple[dict[str, Any], str]] = {}
+        self._fleets: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
 
     def named(self, name: str) -> list[dict[str, Any]]:
         """The parameters of the calls of a method."""
@@ -184,6 +189,58 @@ class MemoryEC2:
             self._tokens[token] = dict(parameters), id
         self._answer_lost("run_instances")
         return {"Instances": [self.instances[id]]}
+
+    def create_launch_template(self, **parameters: Any) -> Mapping[str, Any]:
+        self._called("create_launch_template", parameters)
+        name = parameters["LaunchTemplateName"]
+        if name in self.templates:
+            raise client_error("InvalidLaunchTemplateName.AlreadyExistsException")
+        self.templates[name] = parameters
+        self._answer_lost("create_launch_template")
+        return {"LaunchTemplate": {"LaunchTemplateName": name}}
+
+    def delete_launch_template(self, **parameters: Any) -> Mapping[str, Any]:
+        self._called("delete_launch_template", parameters)
+        if self.templates.pop(parameters["LaunchTemplateName"], None) is None:
+            raise client_error("InvalidLaunchTemplateName.NotFoundException")
+        return {}
+
+    def create_fleet(self, **parameters: Any) -> Mapping[str, Any]:
+        """The first override that has capacity; asked again, the same answer."""
+        self._called("create_fleet", parameters)
+        before, answer = self._fleets.get(parameters["ClientToken"], (parameters, None))
+        if before != parameters:
+            raise client_error("IdempotentParameterMismatch")
+        if answer is None:
+            answer = self._fleet(parameters)
+            self._fleets[parameters["ClientToken"]] = parameters, answer
+        self._answer_lost("create_fleet")
+        return answer
+
+    def _fleet(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        errors = []
+        for config in parameters["LaunchTemplateConfigs"]:
+            name = config["LaunchTemplateSpecification"]["LaunchTemplateName"]
+            if name not in self.templates:
+                raise client_error("InvalidLaunchTemplateName.NotFoundException")
+            data = self.templates[name]["LaunchTemplateData"]
+            for override in config["Overrides"]:
+                kind, subnet = override["InstanceType"], override.get("SubnetId")
+                chosen = {"LaunchTemplateAndOverrides": {"Overrides": override}}
+                if (code := self.refuses.get((kind, subnet))) or (kind, subnet, True) in self.lacks:
+                    code = code or "InsufficientInstanceCapacity"
+                    errors.append({**chosen, "ErrorCode": code, "ErrorMessage": "because"})
+                    continue
+                described = data["TagSpecifications"][0]["Tags"]
+                tags = {tag["Key"]: tag["Value"] for tag in described}
+                id = self.launch(tags["bbs:launch"], tags["bbs:fleet"], kind)
+                self.instances[id] |= {"Tags": described, "InstanceLifecycle": "spot"}
+                self.instances[id] |= {"SubnetId": subnet} if subnet else {}
+                return {
+                    "Errors": errors,
+                    "Instances": [{**chosen, "InstanceIds": [id], "InstanceType": kind}],
+                }
+        return {"Errors": errors, "Instances": []}
 
     def terminate_instances(self, **parameters: Any) -> Mapping[str, Any]:
         self._called("terminate_instances", parameters)

@@ -1,17 +1,17 @@
 """`bbs config check FILE` says what is wrong, or prints every key, its value and its source;
 `bbs config keys` prints every key with its default and what it is for; `bbs config password NAME`
 prints the line of an operator for `[web] password_file`; `bbs config reveal FILE FOLDER` writes the
-URLs of database and broker, with the secrets that they refer to, into a file each."""
+URLs of database and broker, and the certificates, that refer to secrets into a file each."""
 
 from __future__ import annotations
 
 import getpass
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from bbs.cli import Program
-from bbs.config import ConfigError, described, load, masked, read
+from bbs.config import ConfigError, Configuration, described, load, masked, read
 from bbs.ui.output import visible
 
 USAGE = (
@@ -61,23 +61,57 @@ def _password(name: str, program: Program) -> int:
 
 
 def _reveal(path: str, folder: str, program: Program) -> int:
-    """Write `FOLDER/database` and `FOLDER/broker`, which only this user may read, as a process that
-    may not ask for the secrets itself takes them (`database.url_file`, `broker.url_file`)."""
+    """Write what a process that may not ask for secrets itself takes instead.
+
+    `FOLDER/database` and `FOLDER/broker` have the URLs (`database.url_file`, `broker.url_file`),
+    for this user alone. `FOLDER/login.pem` has the key and certificates to which `login.listen`
+    refers, and so on for other sections; this user's group may read them, as servers do again
+    whenever they may be new."""
     from bbs.config import references
     from bbs.scaling.data_folder import write_privately
 
     config = load(path, os.environ, settings=program.settings)
-    for key, urls in (("database", (config.database.url,)), ("broker", config.broker.url)):
-        lines = references.reveal(f"{key}.url", urls, config.ec2)
-        place = os.path.join(os.path.abspath(folder), key)
+
+    def found() -> Iterator[tuple[str, str, int]]:
+        for key, urls in (("database", (config.database.url,)), ("broker", config.broker.url)):
+            lines = references.reveal(f"{key}.url", urls, config.ec2)
+            yield key, "".join(f"{line}\n" for line in lines), 0o600
+        for section, pems in _pems(config):
+            yield f"{section}.pem", pems, 0o640
+
+    for name, text, mode in found():
+        place = os.path.join(os.path.abspath(folder), name)
         new = f"{place}.{os.getpid()}"
         try:
             # As a whole: a server may read it meanwhile.
-            write_privately(new, "".join(f"{line}\n" for line in lines))
+            write_privately(new, text)
+            os.chmod(new, mode)
             os.replace(new, place)
         except OSError as error:
             return program.fail("config", f"cannot write {place}: {error.strerror}")
     return 0
+
+
+def _pems(config: Configuration) -> Iterator[tuple[str, str]]:
+    """The sections whose first place to listen by TLS refers to secrets, with all of its PEMs."""
+    from bbs.config import references
+    from bbs.core.addresses import ListeningPlace
+    from bbs.daemons.listening import CannotListen, Pems, read_pems
+
+    known: dict[tuple[str, ...], Pems] = {}
+    for section, _, _, value in config.every_key():
+        places = value if isinstance(value, tuple) else ()
+        for place in places:
+            files = place.files if isinstance(place, ListeningPlace) else ()
+            if not references.needed(files):
+                continue
+            if files not in known:
+                try:
+                    known[files] = read_pems(place, config.ec2)
+                except CannotListen as problem:
+                    raise ConfigError(f"{section}.{problem}") from problem
+            yield section, "".join(f"{pem.strip()}\n" for pem in dict.fromkeys(known[files]) if pem)
+            break
 
 
 def _check(path: str, program: Program) -> int:

@@ -102,10 +102,11 @@ install -D -m 0644 -t /usr/lib/sysusers.d "$here"/systemd/sysusers.d/bbs.conf
 install -D -m 0644 -t /usr/lib/tmpfiles.d "$here"/systemd/tmpfiles.d/bbs.conf
 systemd-sysusers /usr/lib/sysusers.d/bbs.conf
 systemd-tmpfiles --create /usr/lib/tmpfiles.d/bbs.conf
-install -D -m 0644 -t "$units" "$here"/systemd/bbs*.{service,socket,target}
+install -D -m 0644 -t "$units" "$here"/systemd/bbs*.{service,socket,target,timer}
 install -D -m 0644 -t "$units/bbs-.service.d" "$here"/systemd/bbs-.service.d/*.conf
 # What login servers of the stack of deploy/cloudformation run at their boot.
-install -D -m 0644 -t /usr/local/lib/bbs-stack "$here"/stack/*.py
+install -D -m 0644 -t /usr/local/lib/bbs-stack "$here"/stack/*.py \
+    "$here"/systemd/examples/{no-metadata,certificate-login,certificate-telnet}.conf
 install -m 0755 -t /usr/local/lib/bbs-stack "$here"/stack/{login-server,database-users,logs}
 
 # The authorities that sign only RDS's certificates.

@@ -25,6 +25,8 @@ from tests.cli.case import BOARD
 
 MYSQL = "mysql://bbs:s3cret@db.example:3306/bbs"
 STOMP = "stomp://bbs:t0psecret@mq.example:61613"
+KEY = "-----BEGIN PRIVATE KEY-----\nk\n-----END PRIVATE KEY-----"
+CHAIN = "-----BEGIN CERTIFICATE-----\nc\n-----END CERTIFICATE-----"
 REGION = "eu-north-1"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
 
@@ -264,6 +266,33 @@ class Configured(SecretsTestCase):
             self.assertEqual(config_command.main(["reveal", path, str(folder)], BOARD), 1)
         self.assertIn("database.url: ssm:/bbs/database: ParameterNotFound", errors.getvalue())
         self.assertEqual((folder / "database").read_text(), f"{MYSQL}\n")
+
+    def test_certificates_for_others(self) -> None:
+        """Those of places that refer to secrets, for the group."""
+        self.put("/bbs/database", MYSQL)
+        self.put("/bbs/key", KEY)
+        self.put("/bbs/chain", CHAIN)
+        folder = Path(self.mktemp())
+        key, chain = (rf"ssm\:/bbs/{name}" for name in ("key", "chain"))
+        path = self.write(
+            f"[login]\nlisten = ['tcp:0', 'ssl:0:privateKey={key}:certKey={chain}']\n"
+            f"[app]\nlisten = 'ssl:0:privateKey={key}'\n"
+            "[telnet]\nlisten = 'ssl:0:privateKey=/no/such.pem'\n"
+            f'[database]\nurl = "ssm:/bbs/database"\n[ec2]\nregion = "{REGION}"\n'
+        )
+        self.assertEqual(config_command.main(["reveal", path, str(folder)], BOARD), 0)
+        found = {each.name: each for each in folder.iterdir()}
+        self.assertEqual(found.keys(), {"database", "broker", "login.pem", "app.pem"})
+        self.assertEqual(found["login.pem"].read_text(), f"{KEY}\n{CHAIN}\n")
+        self.assertEqual(found["app.pem"].read_text(), f"{KEY}\n")
+        self.assertEqual(found["login.pem"].stat().st_mode & 0o777, 0o640)
+        self.assertEqual(found["database"].stat().st_mode & 0o777, 0o600)
+        boto3.client("ssm", region_name=REGION).delete_parameter(Name="/bbs/chain")
+        errors = io.StringIO()
+        with contextlib.redirect_stderr(errors):
+            self.assertEqual(config_command.main(["reveal", path, str(folder)], BOARD), 1)
+        self.assertRegex(errors.getvalue(), "login.cannot listen on .*ssm:/bbs/chain: ParameterNot")
+        self.assertEqual(found["login.pem"].read_text(), f"{KEY}\n{CHAIN}\n")
 
     def test_imports(self) -> None:
         """A server without references does without boto3."""

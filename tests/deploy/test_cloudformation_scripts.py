@@ -194,8 +194,15 @@ class ReadyWord(MotoCase):
             patch.start()
             self.addCleanup(patch.stop)
 
-    def run_program(self, states: list[Any], signal: Callable[..., object]) -> tuple[Any, str]:
-        """The stack's client when it has run, and what was printed."""
+    def run_program(
+        self,
+        states: list[Any],
+        signal: Callable[..., object],
+        fleet: str = "active",
+        since: int = 0,
+    ) -> tuple[Any, str]:
+        """The stack's client when it has run, and what was printed. systemd says that the fleet's
+        controller is `fleet` `since` a second of its clock."""
         health = mock.Mock(
             side_effect=[
                 state
@@ -206,7 +213,8 @@ class ReadyWord(MotoCase):
         )
         stack = mock.Mock(signal_resource=mock.Mock(side_effect=signal))
         clients = {"elbv2": mock.Mock(describe_target_health=health), "cloudformation": stack}
-        moments = iter(range(0, 100_000, 100))
+        moments = iter(range(0, 100_000, 50))
+        shown = f"ActiveState={fleet}\nActiveEnterTimestampMonotonic={since * 1_000_000}\n"
         path = Path(self.mktemp())
         path.write_text("i-1\n")
         with (
@@ -214,10 +222,12 @@ class ReadyWord(MotoCase):
             mock.patch.object(self.signals, "INSTANCE", path),
             mock.patch("boto3.client", lambda service, region_name: clients[service]),
             mock.patch("time.monotonic", lambda: next(moments)),
+            mock.patch("subprocess.run", return_value=mock.Mock(stdout=shown)) as asked,
             redirect_stdout(io.StringIO()) as said,
         ):
             self.program.main(self.program.PATIENCE)
         self.balancer = clients["elbv2"]
+        self.assertEqual(asked.call_args.args[0][-1], "bbs-fleet.service")
         return stack, said.getvalue().strip()
 
     def error(self, code: str) -> ClientError:
@@ -262,6 +272,21 @@ class ReadyWord(MotoCase):
         waits = template()["Resources"]["LoginFleet"]["CreationPolicy"]["ResourceSignal"]
         self.assertEqual(waits["Timeout"], "PT20M")
         self.assertLess(self.program.PATIENCE + sum(self.signals.PAUSES), 15 * 60)
+
+    def test_no_controller(self) -> None:
+        """A login server that serves is not enough: without a controller nothing is launched."""
+        healthy = ["healthy"] * 100
+        for fleet in ("failed", "activating", "inactive"):
+            stack, said = self.run_program(healthy, mock.Mock(), fleet)
+            self.assertEqual(stack.signal_resource.call_args.kwargs["Status"], "FAILURE")
+            self.assertIn("the fleet's controller does not run", said)
+        # One that is started again and again never runs for long; this one does from then on.
+        stack, said = self.run_program(healthy, mock.Mock(), since=10**6)
+        self.assertEqual(stack.signal_resource.call_args.kwargs["Status"], "FAILURE")
+        stack, said = self.run_program(healthy, mock.Mock(), since=200)
+        self.assertEqual(stack.signal_resource.call_args.kwargs["Status"], "SUCCESS")
+        self.assertGreater(self.balancer.describe_target_health.call_count, 1)
+        self.assertNotIn("controller", said)
 
     def test_nobody_waits(self) -> None:
         """As when Auto Scaling has launched it, and no stack."""

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from moto.cloudformation import parsing
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.config import EC2, references
+from bbs.config import EC2, load, references
 from bbs.daemons import config_check
 from bbs.daemons.listening import Contexts, read_pems
 from tests.certificates import certificate
@@ -473,6 +473,18 @@ class ByTLS(StackCase):
         for each in client("ec2").describe_subnets(SubnetIds=ids)["Subnets"]:
             self.assertTrue(IPv4Network(each["CidrBlock"]).subnet_of(network))
         self.assertIn(f"STACK_NETWORK={network}\n", self.user_data())
+
+    def test_certificates_of_others(self) -> None:
+        """Login servers and gateways, which cannot fetch it, listen where they are configured."""
+        config = self.configured()
+        for name, (place,) in (("login", config.login.listen), ("telnet", config.telnet.listen)):
+            dropin = CHECKOUT / f"deploy/systemd/examples/certificate-{name}.conf"
+            text = dropin.read_text("utf-8")
+            (given,) = re.findall("^Environment=(.+?)=(.+)$", text, re.MULTILINE)
+            (instead,) = getattr(load(None, {given[0]: given[1]}), name).listen
+            self.assertEqual((instead.kind, instead.port), (place.kind, place.port))
+        # Whoever launches app servers leaves them the reference, and their own role to fetch it.
+        self.assertEqual(config.fleet.controller, "own")
 
     def test_rights(self) -> None:
         """Login and app servers read the certificate."""

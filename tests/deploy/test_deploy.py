@@ -245,6 +245,8 @@ class Units(ScriptTestCase):
             ("bbs-telnet", "credentials"),
             ("bbs-login", "no-metadata"),
             ("bbs-app@", "no-metadata"),
+            ("bbs-login", "certificate-login"),
+            ("bbs-telnet", "certificate-telnet"),
         ):
             (folder / f"{name}.service.d").mkdir(exist_ok=True)
             shutil.copy(
@@ -313,8 +315,15 @@ class Units(ScriptTestCase):
             self.assertIn(f"LoadCredential={name}:{written}/{name}", dropin["Service"])
         self.assertIn(denied, sections(SYSTEMD / "bbs-telnet.service")["Service"])
         self.assertNotIn(denied, sections(SYSTEMD / "bbs-fleet.service")["Service"])
+        self.assertIn(denied, sections(SYSTEMD / "bbs-broker.service")["Service"])
         hardening = sections(SYSTEMD / "bbs-.service.d/50-hardening.conf")["Service"]
         self.assertNotIn(denied, hardening)
+        for name in ("login", "telnet"):
+            dropin = sections(SYSTEMD / f"examples/certificate-{name}.conf")
+            self.assertIn("After=bbs-secrets.service", dropin["Unit"])
+            (line,) = dropin["Service"]
+            self.assertIn(f"BBS_{name.upper()}_LISTEN=ssl:", line)
+            self.assertTrue(line.endswith(f":privateKey={written}/{name}.pem"), line)
 
     def test_logs(self) -> None:
         """Each server may write where docs say that its security log is."""

@@ -17,6 +17,7 @@ from tests.integration.service import (
     lives,
     run,
 )
+from tests.services.servers import free_port
 
 RECORDED = """
 import os
@@ -149,6 +150,28 @@ class OwnProcess(ServiceCase):
         await second.end()
         await service.find_again(ann)
         self.assertEqual(len(third.children()), 1)
+
+    async def test_beside_a_login_server_that_controls(self) -> None:
+        """As while a fleet goes over to processes of its own: whoever has the lease controls it,
+        and a login server that goes leaves it to them."""
+        service, environ = self.fleet_of(controller="login")
+        older = await service.login_server(free_port(), environ=environ)
+        await older.says("this login server leads the fleet")
+        text = service.config.read_text()
+        service.config.write_text(text.replace('controller = "login"', 'controller = "own"'))
+        fleet = await service.fleet_process(environ=environ)
+        newer = await service.login_server(environ=environ)
+        await service.register("ann")
+        ann = await service.person("ann")
+        listed = await self.asks_for(service, environ, "list")
+        self.assertRegex(listed.output, r"fleet processes: 1 of version \S+\nlogin servers: 2 of ")
+        await self.asks_for(service, environ, "launch")
+        await eventually(lambda: len(older.children()) == 2, "it controls the fleet as before")
+        self.assertEqual(self.told("launch"), {older.pid})
+        await older.end()
+        await fleet.says("this process leads the fleet")
+        await service.find_again(ann)
+        self.assertEqual((newer.children(), self.told("launch")), ([], {older.pid, fleet.pid}))
 
     async def refused(self, service: Service, environ: dict[str, str], reason: str) -> None:
         service.data.mkdir(exist_ok=True)

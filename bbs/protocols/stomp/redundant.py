@@ -41,7 +41,7 @@ new, which only costs its reader a look."""
 
 
 class BrokerCount(NamedTuple):
-    """How many brokers are connected, and how many of them there should be."""
+    """How many brokers are connected, and how many of them there should be (`wanted`)."""
 
     connected: int
     wanted: int
@@ -82,9 +82,9 @@ class CopyFilter:
 
 @implementer(IStomp)
 class RedundantStomp(Service):
-    """A client of all `brokers`; `options` are those of `StompService`. It is connected while one
-    of them is. A broker that comes back is reported to listeners like the first: what was sent to
-    it alone may have been missed.
+    """A client of all `brokers`; `reactor` and `options` are those of `StompService`. It is
+    connected while one of them is. A broker that comes back is reported to listeners like the first:
+    what was sent to it alone may have been missed.
 
     `patience`: seconds that a confirmation, once it is there, waits for the other brokers': where a
     subscription begins at one broker later than at the other, messages may overtake each other.

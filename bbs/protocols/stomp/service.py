@@ -162,7 +162,7 @@ class StompService(Service):
         return True
 
     def publish_frame(self, data: bytes) -> bool:
-        """Publish what is encoded already, for several brokers.
+        """Publish `data`, a frame that is encoded already, for several brokers.
 
         :meta private:"""
         connection = self._connection

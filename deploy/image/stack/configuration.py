@@ -22,6 +22,7 @@ url = {brokers}
 all = {all}
 
 [fleet]
+controller = "own"
 provider = "ec2"
 minimum = 2
 maximum = {maximum}

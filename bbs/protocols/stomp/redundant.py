@@ -83,8 +83,8 @@ class CopyFilter:
 @implementer(IStomp)
 class RedundantStomp(Service):
     """A client of all `brokers`; `reactor` and `options` are those of `StompService`. It is
-    connected while one of them is. A broker that comes back is reported to listeners like the first:
-    what was sent to it alone may have been missed.
+    connected while one of them is. A broker that comes back is reported to listeners like the
+    first: what was sent to it alone may have been missed.
 
     `patience`: seconds that a confirmation, once it is there, waits for the other brokers': where a
     subscription begins at one broker later than at the other, messages may overtake each other.

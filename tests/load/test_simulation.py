@@ -27,7 +27,6 @@ NOTICED = {
     "grace": 1,
     "fleet-id": 4,
     "copy": 51,
-    "token-ended": 37,
     "listed": 21,
     "unproved": 40,
     "warned": 154,

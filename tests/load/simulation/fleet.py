@@ -276,6 +276,11 @@ class Fleet:
         """How many instances run."""
         return sum(machine.owner is self for machine in self.world.cloud.alive())
 
+    @property
+    def spreads(self) -> bool:
+        """Whether it keeps servers in two zones."""
+        return self.policy.minimum >= ZONES and len(self.config.subnet_ids) >= ZONES
+
     def replaces(self) -> bool:
         """Whether there is a server yet that is to be replaced."""
         self.database.use()

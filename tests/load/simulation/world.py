@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import count
+from math import log2
 from random import Random
 from unittest import mock
 
@@ -15,6 +16,7 @@ from bbs.core.values import Policy
 from bbs.rules import accounts, fleet_admin, fleets, servers
 from bbs.scaling import waiting_room
 from bbs.scaling.backoff import FAILED_LATELY
+from bbs.scaling.pools import DOUBTFUL, HALF_LIFE, MOST
 from bbs.storage import models
 from bbs.storage.database import Database
 from tests.load.simulation.breaks import Breaks
@@ -65,6 +67,9 @@ REPLACED = 0.5
 FORECAST_SETTLES = 2400.0
 """Seconds after the last who came until no forecast sinks any more: what it saw loses two thirds of
 its weight in five minutes, and at last keeps one place spare."""
+
+ZONES_SETTLE = HALF_LIFE * log2(MOST / DOUBTFUL)
+"""Seconds after which no zone is doubtful any more, and servers are in two of them."""
 
 RESTS = 0.5
 """In how many of the rounds that is looked at."""
@@ -445,8 +450,12 @@ class World:
         """Nobody comes or goes, and so nothing happens, once no launch that failed holds anything
         up, and no forecast sinks any more; but where a full fleet waits to replace a server, which
         it does once there is room."""
-        foresees = any(fleet.policy.foresees for fleet in self._living())
-        self.pass_time(FORECAST_SETTLES if foresees else FAILED_LATELY)
+        settles = FAILED_LATELY
+        if any(fleet.policy.foresees for fleet in self._living()):
+            settles = FORECAST_SETTLES
+        if any(fleet.spreads for fleet in self._living()):
+            settles = max(settles, ZONES_SETTLE)
+        self.pass_time(settles)
         self.tell("rest")
         before = {fleet: fleet.churn() for fleet in self._living() if not fleet.replaces()}
         self.pass_time(REST)

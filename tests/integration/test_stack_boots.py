@@ -219,12 +219,14 @@ class ByTLS(StackCase, test_boots.Machines):
                 shown = machine.run("systemctl", "show", "--property=IPAddressDeny", unit)
                 self.assertRegex(shown, r"169\.254\.(169\.254/32|0\.0/16)")
                 self.assertRegex(shown, r"fd00:ec2::(254/128|/32)")
+        as_login = ("setpriv", "--reuid=bbs", "--regid=bbs", "--init-groups")
         modes = "stat --format='%n %a %U %G' /run/bbs-secrets /run/bbs-secrets/*"
         self.assertEqual(machine.run("bash", "-c", modes).splitlines(), SECRETS)
         # The login server's user reads the certificate, and no secret; and cannot become another.
-        as_login = ("setpriv", "--reuid=bbs", "--regid=bbs", "--init-groups")
         machine.run(*as_login, "test", "-r", "/run/bbs-secrets/login.pem")
         machine.run(*as_login, "test", "!", "-r", "/run/bbs-secrets/database")
+        for command in ("systemd-run --quiet true", "systemctl restart bbs-fleet", "sudo -n true"):
+            machine.run(*as_login, "bash", "-c", f"! {command} 2>/dev/null")
         # What the others run and read is not its to change.
         for path in (
             "/etc/bbs/bbs.toml",

@@ -417,9 +417,20 @@ def provision(draft: Draft) -> None:
     count = 0 if held else draft.take(wanted)
     if count:
         draft.general_steps.append(Launch(count))
-    # At the maximum a launch that is very late makes room for one elsewhere.
-    very_late = (s for s in draft.late() if s.age > 2 * draft.policy.hedge_after)
-    for server in islice(very_late, 0 if held else wanted - count):
+    if count < wanted and not held:
+        _make_room(draft, wanted - count)
+
+
+def _make_room(draft: Draft, count: int) -> None:
+    """At the maximum, end up to `count` launches that are very late, if another zone can be
+    trusted. If boots have become slow everywhere, none can, and they are waited for."""
+    zones = draft.fleet.zones
+    hopeless = (
+        server
+        for server in draft.late()
+        if server.age > 2 * draft.policy.hedge_after and zones and server.zone not in zones
+    )
+    for server in islice(hopeless, count):
         draft.plan(End(server.id, LossCause.LATE))
 
 

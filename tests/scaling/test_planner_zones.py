@@ -55,9 +55,12 @@ class Hedging(PlannerCase):
     def test_at_the_maximum(self) -> None:
         self.assertEqual(self.late(launching(**LATE), waiting=5, maximum=1), ())
         very_late = launching(**{**LATE, "age": 121.0})
-        self.assertEqual(
-            self.late(very_late, waiting=5, maximum=1), (End("a", LossCause.LATE),), "it makes room"
-        )
+        full: dict[str, Any] = {"waiting": 5, "maximum": 1}
+        makes_room = self.late(very_late, zones=frozenset("b"), **full)
+        self.assertEqual(makes_room, (End("a", LossCause.LATE),))
+        # Boots are slow everywhere, or this one alone is late.
+        for zones in ("", "ab"):
+            self.assertEqual(self.late(very_late, zones=frozenset(zones), **full), ())
         self.assertEqual(self.late(very_late, waiting=5, maximum=2), (Launch(1),))
 
     def test_the_late_one_ends_once_others_serve(self) -> None:

@@ -26,7 +26,7 @@ NOTICED = {
     "token": 1,
     "grace": 1,
     "fleet-id": 4,
-    "copy": 51,
+    "copy": 21,
     "listed": 21,
     "unproved": 40,
     "warned": 154,

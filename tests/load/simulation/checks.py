@@ -81,6 +81,12 @@ END;
 """What else must hold at any moment."""
 
 
+def zone_of(way: str | None) -> str:
+    """The subnet of a launch strategy; "" if it has none."""
+    _, _, rest = (way or "").partition(" in ")
+    return rest.partition(" ")[0]
+
+
 def what_is_wrong(fleet: Fleet) -> list[str]:
     """What is not as it should be once everything has come to rest; nothing, when all is well."""
     fleet.database.use()
@@ -122,8 +128,10 @@ def what_is_wrong(fleet: Fleet) -> list[str]:
     at_places = _who_is_away_and_has_one(people)
     if at_places:
         wrong.append(f"away, and with a place: {' '.join(at_places)}")
+    zones = Counter(zone_of(row.way) for row in ready)
     for row in ready:
         needed = free - row.capacity < policy.spare or len(ready) <= policy.minimum
+        needed = needed or (fleet.spreads and zones[zone_of(row.way)] == 1)
         if not row.taken and not needed and not policy.foresees:
             wrong.append(f"{row.id} is kept for nobody")
     return [f"{fleet.name}: {text}" for text in wrong]

@@ -24,7 +24,7 @@ from bbs.storage import migrations, models
 from bbs.storage.database import Database
 from bbs.storage.models import Server
 from bbs.testing.threads import Inline
-from tests.load.simulation.checks import WATCH, WATCH_PLACES
+from tests.load.simulation.checks import WATCH, WATCH_PLACES, zone_of
 from tests.load.simulation.cloud import Machine
 from tests.load.simulation.ec2 import Client
 from tests.load.simulation.mortal import Mortal, MortalDatabase
@@ -432,12 +432,6 @@ class Fleet:
     def _power_off(self, machine: Machine) -> None:
         self.world.tell("powers off", machine.id)
         self.world.cloud.end(machine)
-
-
-def zone_of(way: str | None) -> str:
-    """The subnet of a launch strategy; "" if it has none."""
-    _, _, rest = (way or "").partition(" in ")
-    return rest.partition(" ")[0]
 
 
 def people_of(fleet: Fleet, names: list[str], chance: Random) -> list[Person]:

@@ -39,7 +39,7 @@ from bbs.scaling.fleet_view import ServerView
 from bbs.scaling.identity import certainly_dead
 from bbs.scaling.interfaces import IFleetController
 from bbs.scaling.observer import Ages, FleetObserver, Inventory
-from bbs.scaling.planner import plan
+from bbs.scaling.planner import Effect, plan
 from bbs.scaling.pools import PoolMemory, guide, pools_of
 from bbs.storage.database import Database
 
@@ -284,12 +284,12 @@ class FleetController(Service):
         policy = self._demand.policy
         if self._pools.are_several:
             late_after = self._demand.late_after
-            views = fleet.servers.values()
-            self._pools.see(views, late_after)
-            guide(self._provider, self._pools, views)
+            self._pools.see(fleet.servers.values(), late_after)
             fleet = replace(fleet, zones=self._pools.trusted_zones())
             policy = replace(policy, hedge_after=late_after)
         planned = plan(fleet, demand, policy)
+        if any(step.effect is Effect.ADDS for step in planned.steps):
+            guide(self._provider, self._pools, fleet.servers.values())
         await self._executor.carry_out(planned, fleet, self._began)
 
         figures = self.tally.figures

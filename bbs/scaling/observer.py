@@ -212,7 +212,7 @@ class FleetObserver:
         if row.state is State.WARM and not (owner is Owner.PROVIDER and self._can_start):
             evidence = CANNOT_START
         age, idle = self._ages.seen[row.id]
-        pool = servers.pool_of(row.way)
+        pool = servers.pool_of(row.way) if row.way else ""
         return ServerView(
             id=row.id,
             state=row.state,

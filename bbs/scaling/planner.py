@@ -35,6 +35,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, auto
 from itertools import islice
+from math import inf
 from typing import ClassVar
 
 from bbs.core.values import Cause, DrainCause, LossCause, Policy, State, version_order
@@ -187,11 +188,13 @@ class Draft:
         uncounted = fleet.launches is Launches.UNCOUNTED
         self.room = -1 if uncounted else policy.maximum - counted
         self._steps: dict[str, Step] = {}
+        self._zones: Counter[str] | None = None  # The ready servers in each; counted if needed.
         self.general_steps: list[Step] = []  # not about one server
 
     def plan(self, step: ServerStep) -> None:
         self._steps.pop(step.id, None)
         self._steps[step.id] = step
+        self._zones = None
 
     def mark_ready(self, servers: Sequence[ServerView]) -> None:
         ids = tuple(sorted(server.id for server in servers))
@@ -270,8 +273,11 @@ class Draft:
 
     def is_last_of_zone(self, server: ServerView) -> bool:
         """Whether fewer zones than there should be would be left without a ready server."""
-        ready = [s for s in self.ready if not self.goes(s)]
-        zones = Counter(s.zone for s in ready if s.zone)
+        if not server.zone:
+            return False
+        if self._zones is None:
+            self._zones = Counter(s.zone for s in self.ready if s.zone and not self.goes(s))
+        zones = self._zones
         return zones[server.zone] == 1 and len(zones) <= min(ZONES, self.policy.minimum)
 
     def has_surplus(self) -> bool:
@@ -283,7 +289,9 @@ class Draft:
     def late(self) -> list[ServerView]:
         """The launches that take longer than nearly all, the latest first."""
         after = self.policy.hedge_after
-        found = [s for s in self.unplanned(self.serving) if is_late(s, after)]
+        if after == inf:  # There is one pool, or nothing has booted yet.
+            return []
+        found = [s for s in self.unplanned(self.unwell) if not s.pooled and is_late(s, after)]
         return sorted(found, key=lambda s: (-s.age, s.id))
 
     def held_up_by(self) -> Blocker | None:
@@ -470,9 +478,10 @@ def end_late(draft: Draft) -> None:
 def spread(draft: Draft) -> None:
     """Launch a server in another zone, if all are in one and more than one is to run. Then one of
     the others is idle, or its people fit elsewhere."""
+    if draft.policy.minimum < ZONES or not draft.fleet.zones:
+        return
     zones = {s.zone for s in draft.staying()}
-    elsewhere = draft.fleet.zones - zones
-    if draft.policy.minimum < ZONES or len(zones) != 1 or "" in zones or not elsewhere:
+    if len(zones) != 1 or "" in zones or not draft.fleet.zones - zones:
         return
     # A replacement minds zones itself.
     if draft.fleet.is_replacing or draft.has_surplus():
@@ -581,7 +590,8 @@ def replace(draft: Draft) -> None:
 def heed(draft: Draft) -> None:
     """Drain a server that its provider may want back, if others have room for its people."""
     policy = draft.policy
-    recommended = [s for s in draft.unplanned(draft.ready) if DrainCause.RECOMMENDED in s.causes]
+    ready = (s for s in draft.unplanned(draft.unwell) if s.state is State.READY)
+    recommended = [s for s in ready if DrainCause.RECOMMENDED in s.causes]
     if not recommended or draft.held_up_by() or not draft.is_quiet(draft.serving):
         return
     if len(draft.ready) <= policy.minimum:

@@ -301,9 +301,9 @@ class PastLaunch:
     served: bool
 
 
-def pool_of(way: str) -> str:
-    """The pool of capacity that a stored launch strategy names."""
-    return way.partition(", ")[0]
+def pool_of(way: str | None) -> str:
+    """The pool of capacity that a stored launch strategy names; "" if there is no strategy."""
+    return (way or "").partition(", ")[0]
 
 
 @read_only

@@ -58,38 +58,48 @@ DESCRIBING_PATIENCE, CHANGING_PATIENCE = 10.0, 15.0
 
 class ThrottleRate(NamedTuple):
     """The bucket of an action: how many calls at once, how many a second after that, and for how
-    many seconds a call is worth waiting for."""
+    many seconds a call is worth waiting for. `instances` and `instances_refill`: its bucket for
+    the instances of its calls, if it has one."""
 
     size: int
     refill: float
     patience: float
+    instances: int = 0
+    instances_refill: float = 0.0
 
 
 _DESCRIBES = ThrottleRate(100, 20.0, DESCRIBING_PATIENCE)
 _CHANGES = ThrottleRate(50, 5.0, CHANGING_PATIENCE)
-_LAUNCHES = ThrottleRate(5, 2.0, CHANGING_PATIENCE)
+_LAUNCHES = ThrottleRate(5, 2.0, CHANGING_PATIENCE, 1000, 2.0)
 
 RATES: Mapping[str, ThrottleRate] = {
-    "CreateFleet": _LAUNCHES,
+    "CreateFleet": ThrottleRate(50, 5.0, CHANGING_PATIENCE, 1000, 2.0),
     "CreateLaunchTemplate": _CHANGES,
+    "CreateTags": ThrottleRate(100, 10.0, CHANGING_PATIENCE),
     "DeleteLaunchTemplate": _CHANGES,
     "DescribeImages": _DESCRIBES,
     "DescribeInstances": _DESCRIBES,
     "DescribeLaunchTemplateVersions": _DESCRIBES,
     "RunInstances": _LAUNCHES,
     "StartInstances": _LAUNCHES,
-    "StopInstances": _CHANGES,
-    "TerminateInstances": ThrottleRate(100, 5.0, CHANGING_PATIENCE),
+    "StopInstances": ThrottleRate(50, 5.0, CHANGING_PATIENCE, 1000, 20.0),
+    "TerminateInstances": ThrottleRate(100, 5.0, CHANGING_PATIENCE, 1000, 20.0),
 }
-"""Every action that the fleet uses. An account has other buckets if somebody has asked AWS for
-them.
+"""Every action that the fleet uses, by the tables of EC2's guide (named at `Throttle`). An account
+has other buckets if somebody has asked AWS for them.
 
-The bucket of describing actions is in the text of EC2's guide (named at `Throttle`); those of
-RunInstances and TerminateInstances are in its table, as others quote it. Those of CreateFleet and
-StartInstances are assumed to be as RunInstances', those of launch templates and StopInstances as
-any change's. A bucket assumed too large costs a closed throttle now and then; one too small costs a
-moment for each call beyond it.
+The guide names no bucket for the instances of CreateFleet: it is taken to be as RunInstances'. One
+taken too large costs a closed throttle now and then; one too small costs a moment for each call
+beyond it.
 """
+
+
+def instances_in(parameters: Mapping[str, Any]) -> int:
+    """How many instances a call is about; at least one, as far as buckets go."""
+    fleet = parameters.get("TargetCapacitySpecification", {})
+    named = len(parameters.get("InstanceIds", ()))
+    return max(parameters.get("MaxCount", 0), fleet.get("TotalTargetCapacity", 0), named, 1)
+
 
 ITEMS_PER_TURN = 10  # items of a list read in one turn of the reactor; an instance takes 0.15 ms
 STOPPING = 2.0  # seconds for which stopping waits for a thread that asks for credentials
@@ -104,7 +114,7 @@ EARLY = 15 * 60
 
 LATE = 60  # seconds before keys expire from which calls wait for new ones
 _KEYS = "keys"
-_ALMOST_ONE = 1 - 1e-9  # token, as sums of seconds are not exact
+_ALMOST = 1e-9  # of a token, as sums of seconds are not exact
 
 _log = Logger()
 
@@ -161,6 +171,7 @@ class EC2Client(Service):
     start_instances = partialmethod(_call, "StartInstances")
     stop_instances = partialmethod(_call, "StopInstances")
     terminate_instances = partialmethod(_call, "TerminateInstances")
+    create_tags = partialmethod(_call, "CreateTags")
     create_launch_template = partialmethod(_call, "CreateLaunchTemplate")
     delete_launch_template = partialmethod(_call, "DeleteLaunchTemplate")
     # These need a ClientToken: without, a lost answer launches twice.
@@ -172,11 +183,13 @@ class EC2Client(Service):
         throttle = self._throttles[action]
         ends: float | None = None
         tries, doubtful = 0, False
+        instances = instances_in(parameters)
         with tracing.span(f"ec2 {action}"):
             while True:
                 try:
                     self._check_running(action)
-                    await throttle.enter(ends)
+                    await throttle.enter(ends, instances)
+                    instances = 0  # Later tries are about the same ones.
                     ends = ends or self._reactor.seconds() + throttle.rate.patience
                     answer = await self._try(action, parameters, ends)
                 except EC2Error as error:
@@ -428,11 +441,36 @@ def _log_unrenewed(failure: Failure) -> None:
 
 @dataclass(eq=False)
 class _ThrottledCall:
-    """A call at a throttle. `ends`: when it is given up; None for one that has not begun."""
+    """A call at a throttle, about so many `instances` that are not counted yet. `ends`: when it is
+    given up; None for one that has not begun."""
 
     through: Deferred[None]
     since: float
     ends: float | None
+    instances: int
+
+
+class _Bucket:
+    """Tokens that come back: `refill` a second, up to `size`. Without a size it never lacks any."""
+
+    def __init__(self, size: int, refill: float, now: float) -> None:
+        self._size, self._refill = size, refill
+        self._tokens, self._counted_at = float(size), now
+
+    def seconds_until(self, count: int, now: float) -> float:
+        """Seconds until it has `count` tokens, or is full."""
+        if not self._size:
+            return 0.0
+        gained = (now - self._counted_at) * self._refill
+        self._tokens, self._counted_at = min(self._size, self._tokens + gained), now
+        lacking = min(count, self._size) - self._tokens
+        return lacking / self._refill if lacking > _ALMOST else 0.0
+
+    def take(self, count: int) -> None:
+        self._tokens -= min(count, self._size)
+
+    def empty(self, now: float) -> None:
+        self._tokens, self._counted_at = 0.0, now
 
 
 class Throttle:
@@ -440,9 +478,10 @@ class Throttle:
 
     "Request throttling for the Amazon EC2 API" (EC2's developer guide): each action takes a token
     of its own bucket, and is answered with RequestLimitExceeded when that is empty; other actions
-    are not affected. A throttle lets as many calls through as that bucket is taken to have, and
-    paces the others. Others in the account ask too: if EC2 throttles all the same, the action is
-    not asked for a time that doubles as long as EC2 throttles it.
+    are not affected. Some have a second bucket, of which each instance of a call takes a token. A
+    throttle lets through what those buckets are taken to have, and paces the others. Others in the
+    account ask too: if EC2 throttles all the same, the action is not asked for a time that doubles
+    as long as EC2 throttles it.
 
     A call that has not begun waits for its turn without end, as the queue moves. Its patience
     begins with it, or when EC2 begins to throttle.
@@ -455,19 +494,21 @@ class Throttle:
         self._reactor = reactor
         self._action = action
         self._jitter = jitter
-        self._tokens = float(self.rate.size)
-        self._counted_at = reactor.seconds()
+        now = reactor.seconds()
+        self._calls = _Bucket(rate.size, rate.refill, now)
+        self._instances = _Bucket(rate.instances, rate.instances_refill, now)
         self._waiting: deque[_ThrottledCall] = deque()
         self._opens_at = 0.0
         self._closures = 0
         self._throttled_since: float | None = None
         self._timer: Any = None
 
-    def enter(self, ends: float | None = None) -> Deferred[None]:
-        """Fires when a call may be sent. `ends`: when a call that has begun is given up. Fails at
-        once with `EC2Error` if the throttle stays closed for longer."""
+    def enter(self, ends: float | None = None, instances: int = 1) -> Deferred[None]:
+        """Fires when a call may be sent that is about so many `instances`, 0 if an earlier try has
+        counted them. `ends`: when a call that has begun is given up. Fails at once with `EC2Error`
+        if the throttle stays closed for longer."""
         through: Deferred[None] = Deferred(self._cancelled)
-        call = _ThrottledCall(through, self._reactor.seconds(), ends)
+        call = _ThrottledCall(through, self._reactor.seconds(), ends, instances)
         if self._is_hopeless(call):
             return fail(self._closed_error())
         if ends is None:
@@ -489,8 +530,8 @@ class Throttle:
         self._opens_at = now + closed
         if self._throttled_since is None:
             self._throttled_since = now
-        # EC2's bucket is empty, so this one is.
-        self._tokens, self._counted_at = 0.0, now
+        # One of EC2's buckets is empty. It does not say which: the one that fills within seconds.
+        self._calls.empty(now)
         _log.warn(
             "EC2 throttles {action}: it is not asked for {seconds:.1f} s",
             action=self._action,
@@ -525,15 +566,19 @@ class Throttle:
             self._timer.cancel()
         self._timer = None
         now = self._reactor.seconds()
-        gained = (now - self._counted_at) * self.rate.refill
-        self._tokens, self._counted_at = min(self.rate.size, self._tokens + gained), now
         ready = []
-        while self._waiting and now >= self._opens_at and self._tokens >= _ALMOST_ONE:
-            self._tokens -= 1
+        while self._waiting:
+            first = self._waiting[0]
+            later = max(
+                self._opens_at - now,
+                self._calls.seconds_until(1, now),
+                self._instances.seconds_until(first.instances, now),
+            )
+            if later > 0:
+                self._timer = self._reactor.callLater(later, self._let_through)
+                break
+            self._calls.take(1)
+            self._instances.take(first.instances)
             ready.append(self._waiting.popleft())
-        if self._waiting:
-            lacking = (1 - self._tokens) / self.rate.refill
-            later = max(self._opens_at - now, lacking, 0.0)
-            self._timer = self._reactor.callLater(later, self._let_through)
         for call in ready:
             call.through.callback(None)

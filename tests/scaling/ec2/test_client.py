@@ -244,6 +244,18 @@ class Queue(ClientCase):
         self.pools["ec2-changing"].finish()
         self.successResultOf(calls[49])
 
+    def test_instances_are_counted(self):
+        """Of calls about many at once, those that EC2 has no tokens for wait; another try of one
+        that has had its turn does not."""
+        self.ec2.errors["run_instances"] = [unavailable()]
+        calls = [self.client.run_instances(**RUN, MaxCount=600) for _ in range(2)]
+        self.clock.advance(0.05)
+        self.successResultOf(calls[0])
+        self.clock.advance(99)
+        self.assertNoResult(calls[1])
+        self.clock.advance(1)
+        self.successResultOf(calls[1])
+
     def test_stopped_in_it(self):
         """What waits for its turn when the client stops was certainly not asked."""
         calls = [self.client.run_instances(**RUN) for _ in range(8)]

@@ -112,6 +112,7 @@ ANSWERS = [
         "DeleteLaunchTemplate",
         "<launchTemplate><launchTemplateId>lt-1</launchTemplateId></launchTemplate>",
     ),
+    ("CreateTags", "<return>true</return>"),
     ("StartInstances", "<instancesSet><item><instanceId>i-1</instanceId></item></instancesSet>"),
     ("StopInstances", "<instancesSet><item/></instancesSet>"),
 ]

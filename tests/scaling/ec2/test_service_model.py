@@ -171,6 +171,10 @@ CALLS: list[tuple[str, Mapping[str, Any]]] = [
             "DryRun": False,
         },
     ),
+    (
+        "create_tags",
+        {"Resources": ["i-1", "i-2"], "Tags": [{"Key": "bbs:launch", "Value": "a"}]},
+    ),
     ("start_instances", {"InstanceIds": ["i-1"]}),
     ("stop_instances", {"InstanceIds": ["i-1", "i-2"], "Force": True}),
     ("terminate_instances", {"InstanceIds": [f"i-{number}" for number in range(100)]}),

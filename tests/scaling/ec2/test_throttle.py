@@ -9,16 +9,25 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.scaling.ec2.client import FIRST_CLOSURE, LONGEST_CLOSURE, RATES, Throttle, ThrottleRate
+from bbs.scaling.ec2.client import (
+    FIRST_CLOSURE,
+    LONGEST_CLOSURE,
+    RATES,
+    Throttle,
+    ThrottleRate,
+    instances_in,
+)
 from bbs.scaling.ec2.errors import EC2Error, Verdict
 
 
 class GateCase(SynchronousTestCase):
     """A gate with three tokens, and two a second."""
 
+    rate = ThrottleRate(3, 2.0, 10.0)
+
     def setUp(self):
         self.clock = Clock()
-        self.gate = Throttle(self.clock, "RunInstances", ThrottleRate(3, 2.0, 10.0), lambda: 1.0)
+        self.gate = Throttle(self.clock, "RunInstances", self.rate, lambda: 1.0)
         self.through: list[int] = []
         self.events: list[Any] = []
         observer: Any = self.events.append
@@ -34,9 +43,9 @@ class GateCase(SynchronousTestCase):
         self.gate.throttled()
         self.clock.advance(self.closures()[-1][1])
 
-    def enter(self, number, ends=None):
+    def enter(self, number, ends=None, instances=1):
         """A call at the gate, known by its number."""
-        call = self.gate.enter(ends)
+        call = self.gate.enter(ends, instances)
         call.addCallback(lambda _: self.through.append(number))
         return call
 
@@ -96,10 +105,81 @@ class Paced(GateCase):
         self.assertFalse(self.clock.getDelayedCalls())
 
     def test_documented(self):
-        """The buckets that EC2 documents."""
-        self.assertEqual(RATES["RunInstances"][:2], (5, 2.0))
-        self.assertEqual(RATES["DescribeInstances"][:2], (100, 20.0))
-        self.assertEqual(RATES["TerminateInstances"][:2], (100, 5.0))
+        """The buckets that EC2 documents: for calls, and for the instances in them."""
+        for action, calls, instances in (
+            ("CreateFleet", (50, 5.0), (1000, 2.0)),
+            ("CreateLaunchTemplate", (50, 5.0), (0, 0.0)),
+            ("CreateTags", (100, 10.0), (0, 0.0)),
+            ("DeleteLaunchTemplate", (50, 5.0), (0, 0.0)),
+            ("DescribeImages", (100, 20.0), (0, 0.0)),
+            ("DescribeInstances", (100, 20.0), (0, 0.0)),
+            ("DescribeLaunchTemplateVersions", (100, 20.0), (0, 0.0)),
+            ("RunInstances", (5, 2.0), (1000, 2.0)),
+            ("StartInstances", (5, 2.0), (1000, 2.0)),
+            ("StopInstances", (50, 5.0), (1000, 20.0)),
+            ("TerminateInstances", (100, 5.0), (1000, 20.0)),
+        ):
+            rate = RATES[action]
+            self.assertEqual((rate[:2], rate[3:]), (calls, instances), action)
+
+
+class Instances(GateCase):
+    """A gate that counts instances too: ten at once, and four a second."""
+
+    rate = ThrottleRate(3, 2.0, 10.0, 10, 4.0)
+
+    def test_counted(self):
+        self.enter(0, instances=7)
+        self.enter(1, instances=5)
+        self.assertEqual(self.through, [0])
+        self.advance(0.49)
+        self.assertEqual(self.through, [0])
+        self.advance(0.02)
+        self.assertEqual(self.through, [0, 1])
+        self.assertFalse(self.clock.getDelayedCalls())
+
+    def test_calls_count_as_well(self):
+        """However few instances they are about."""
+        for number in range(4):
+            self.enter(number)
+        self.assertEqual(self.through, [0, 1, 2])
+
+    def test_in_turn(self):
+        """One about few does not overtake one about many, which would never get its turn."""
+        self.enter(0, instances=10)
+        self.enter(1, instances=8)
+        self.enter(2, instances=1)
+        self.advance(1.99)
+        self.assertEqual(self.through, [0])
+        self.advance(0.02)
+        self.assertEqual(self.through, [0, 1])
+        self.advance(0.25)
+        self.assertEqual(self.through, [0, 1, 2])
+
+    def test_more_than_it_holds(self):
+        """It goes when the bucket is full."""
+        self.enter(0, instances=50)
+        self.assertEqual(self.through, [0])
+        self.enter(1, instances=50)
+        self.advance(2.49)
+        self.assertEqual(self.through, [0])
+        self.advance(0.02)
+        self.assertEqual(self.through, [0, 1])
+
+    def test_later_tries(self):
+        """They are about the same instances, which are counted once."""
+        self.enter(0, instances=10)
+        self.enter(0, ends=5.0, instances=0)
+        self.assertEqual(self.through, [0, 0])
+
+    def test_in_calls(self):
+        for parameters, count in (
+            ({"MinCount": 1, "MaxCount": 40}, 40),
+            ({"InstanceIds": ["i-1", "i-2"]}, 2),
+            ({"TargetCapacitySpecification": {"TotalTargetCapacity": 7}}, 7),
+            ({"LaunchTemplateName": "bbs"}, 1),
+        ):
+            self.assertEqual(instances_in(parameters), count)
 
 
 class Throttled(GateCase):

@@ -15,6 +15,7 @@ from twisted.internet import reactor as installed
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, gatherResults
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import PrivateCertificate
+from twisted.logger import capturedLogs
 from twisted.protocols.portforward import ProxyFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
@@ -32,6 +33,8 @@ RUN = {"MinCount": 1, "MaxCount": 1, "ClientToken": "token", "ImageId": "ami-1"}
 NOTHING = "<DescribeInstancesResponse><reservationSet/></DescribeInstancesResponse>"
 
 DAY = 86400.0
+
+NOON = datetime(2026, 11, 27, 12, tzinfo=UTC).timestamp()
 
 Reply = Callable[["Connection"], None]
 
@@ -403,18 +406,6 @@ class Signatures(WireCase):
         await self.refused(self.client("a", "a").describe_instances())
         self.assertEqual(peer.keys(), ["a"])
 
-    async def test_clock(self) -> None:
-        """A clock that is off by a day is said, and by how much."""
-        now = datetime(2026, 11, 27, tzinfo=UTC).timestamp()
-        for code in ("AuthFailure", "RequestExpired", "SignatureDoesNotMatch"):
-            for ahead, said in ((DAY, "24 h behind"), (-DAY, "24 h ahead of")):
-                date = formatdate(now + ahead, usegmt=True)
-                peer = self.peer(error(code, 403, f"Date: {date}"))
-                ec2 = self.client("a", "b", wall=lambda: now)
-                refused = await self.refused(ec2.describe_instances())
-                self.assertIn(f"this machine's clock is {said} EC2's", str(refused))
-                self.assertEqual(peer.keys(), ["a"])
-
     async def test_no_date(self) -> None:
         for header in ("X-Other: x", "Date: nonsense"):
             self.peer(error("RequestExpired", 403, header))
@@ -430,15 +421,13 @@ class Signatures(WireCase):
         self.assertFalse(refused.doubtful)
         self.assertEqual(peer.requests, [])
 
-    async def test_instance_profile(self) -> None:
-        """Those of an instance's role, by IMDSv2; asked for anew when EC2 refuses them."""
+    def instance_profile(self, hours: float) -> None:
+        """This machine is an instance with a role, whose keys end in so many hours."""
         names = [f"role{number}" for number in range(9)]
-        ends = (datetime.now(UTC) + timedelta(hours=6)).isoformat()
-        told: list[str] = []
+        ends = f"{datetime.now(UTC) + timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}"
 
         def metadata(connection: Connection) -> None:
             head = self.metadata.requests[-1].split("\r\n")[0]
-            told.append(head)
             if "api/token" in head:
                 body = "the-token"
             elif head.split()[1].endswith("security-credentials/"):
@@ -455,14 +444,142 @@ class Signatures(WireCase):
         self.metadata = Peer(metadata)
         endpoint = f"http://127.0.0.1:{self.listening(self.metadata)}"
         self.patch(os, "environ", os.environ | {"AWS_EC2_METADATA_SERVICE_ENDPOINT": endpoint})
+
+    async def test_instance_profile(self) -> None:
+        """Those of an instance's role, by IMDSv2; asked for anew when EC2 refuses them."""
+        self.instance_profile(hours=6)
         peer = self.peer(http(NOTHING), error("ExpiredToken"), http(NOTHING))
         ec2 = self.client()
         await ec2.describe_instances()
         await ec2.describe_instances()
-        self.assertTrue(told[0].startswith("PUT /latest/api/token"))
+        self.assertTrue(self.metadata.requests[0].startswith("PUT /latest/api/token"))
         self.assertIn("x-aws-ec2-metadata-token: the-token", self.metadata.requests[-1])
         self.assertEqual(peer.keys(), ["role0", "role0", "role1"])
         self.assertIn("security-token", peer.requests[0].lower())
+
+    async def test_clock_says_that_they_have_expired(self) -> None:
+        """A clock that is a day ahead: whether a role's keys are good is for EC2 to say."""
+        self.instance_profile(hours=-18)
+        self.peer(http(NOTHING))
+        ec2 = self.client()
+        for _ in range(2):
+            self.assertEqual(await ec2.describe_instances(), {"Reservations": []})
+
+
+class Clocks(WireCase):
+    """Clocks that differ: this machine's, and that of a peer that looks when calls were signed."""
+
+    code = "RequestExpired"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.here = self.there = NOON
+        logs = capturedLogs()
+        events = logs.__enter__()
+        self.events: Sequence[Any] = events
+        self.addCleanup(logs.__exit__, None, None, None)
+
+    def told(self) -> list[str]:
+        """What operators are told of clocks."""
+        lines = [str(each.get("what", "")) for each in self.events]
+        return [line for line in lines if "clock" in line]
+
+    def by_clock(self, *refused: str) -> Peer:
+        """A peer that refuses what was signed five minutes before its own time or after it, and
+        the `refused` keys."""
+
+        def answer(connection: Connection) -> None:
+            signed = self.signed()[-1]
+            date = f"Date: {formatdate(self.there, usegmt=True)}"
+            good = abs(signed - self.there) <= 300 and peer.keys()[-1] not in refused
+            (http(NOTHING) if good else error(self.code, 403, date))(connection)
+
+        peer = self.peer(answer)
+        return peer
+
+    def signed(self) -> list[float]:
+        """When the requests were signed, as they say."""
+        dates = re.findall(r"(?i)x-amz-date: (\w+)", "".join(self._peer.requests))
+        return [datetime.strptime(f"{each}+0000", "%Y%m%dT%H%M%SZ%z").timestamp() for each in dates]
+
+    def here_clock(self) -> float:
+        return self.here
+
+    async def test_wrong(self) -> None:
+        """What was refused for it is signed anew, once, and what comes then is not refused; the
+        operator is told in one line by how much it is wrong."""
+        for self.code in ("AuthFailure", "RequestExpired", "SignatureDoesNotMatch"):
+            for ahead, said in (
+                (DAY, "24 h behind"),
+                (-DAY, "24 h ahead of"),
+                (400.0, "7 min behind"),
+            ):
+                self.there = self.here + ahead
+                before = len(self.told())
+                peer = self.by_clock()
+                ec2 = self.client("a", "b", wall=self.here_clock)
+                for _ in range(3):
+                    self.assertEqual(await ec2.describe_instances(), {"Reservations": []})
+                self.assertEqual(self.signed(), [self.here, *[self.there] * 3])
+                self.assertEqual(set(peer.keys()), {"a"})
+                (line,) = self.told()[before:]
+                self.assertIn(f"this machine's clock is {said} EC2's", line)
+                self.assertIn("set this machine's clock", line)
+
+    async def test_together(self) -> None:
+        """Calls that are refused at once say so once."""
+        self.there = self.here + DAY
+        peer = self.by_clock()
+        api = self.api("a", wall=self.here_clock)
+        api.startService()
+        self.addCleanup(api.stopService)
+        await api.ready("DescribeInstances")
+        await gatherResults([api.ask("DescribeInstances", {}) for _ in range(5)])
+        self.assertEqual((len(peer.requests), len(self.told())), (10, 1))
+
+    async def test_jumps(self) -> None:
+        """It is set while the machine runs, or right again."""
+        self.by_clock()
+        ec2 = self.client("a", wall=self.here_clock)
+        await ec2.describe_instances()
+        for self.here in (NOON + DAY, NOON - DAY, NOON):
+            await ec2.describe_instances()
+            await ec2.describe_instances()
+        self.assertEqual(len(self._peer.requests), 1 + 3 * 3)
+        ahead, behind, right = self.told()
+        self.assertIn("24 h ahead of", ahead)
+        self.assertIn("24 h behind", behind)
+        self.assertEqual(right, "this machine's clock agrees with EC2's again")
+
+    async def test_keys_have_expired_as_well(self) -> None:
+        """Then new ones are fetched, which are signed with by EC2's clock."""
+        self.there = self.here + DAY
+        peer = self.by_clock("old")
+        ec2 = self.client("old", "new", wall=self.here_clock)
+        await ec2.describe_instances()
+        self.assertEqual(peer.keys(), ["old", "old", "new"])
+
+    async def test_not_the_clock(self) -> None:
+        """Signed by EC2's clock and refused all the same: the credentials are wrong."""
+        self.there = self.here + DAY
+        peer = self.by_clock("a")
+        ec2 = self.client("a", "a", wall=self.here_clock)
+        refused = await self.refused(ec2.describe_instances())
+        self.assertIn("give the login server credentials", str(refused))
+        self.assertEqual(peer.keys(), ["a", "a"])
+
+    async def test_keeps_running_away(self) -> None:
+        """A peer whose time is another in each answer gets two requests, and no more."""
+
+        def answer(connection: Connection) -> None:
+            self.there += DAY
+            date = f"Date: {formatdate(self.there, usegmt=True)}"
+            error(self.code, 403, date)(connection)
+
+        peer = self.peer(answer)
+        refused = await self.refused(self.client("a", wall=self.here_clock).describe_instances())
+        self.assertIn("this machine's clock is 24 h behind EC2's", str(refused))
+        self.assertEqual(len(peer.requests), 2)
 
 
 class SecureCase(WireCase):

@@ -40,7 +40,16 @@ from bbs.core import tracing
 from bbs.core.batching import SingleFlight
 from bbs.core.clock import IReactor
 from bbs.core.threads import IWorkers, Workers
-from bbs.scaling.ec2.errors import LATER, EC2Error, Verdict, judge, no_answer, unready
+from bbs.scaling.ec2.errors import (
+    LATER,
+    TOLERANCE,
+    EC2Error,
+    Verdict,
+    clock_error,
+    judge,
+    no_answer,
+    unready,
+)
 from bbs.scaling.ec2.transport import MalformedResponse, Transport, error_in, network_errors
 
 T = TypeVar("T")
@@ -97,8 +106,8 @@ beyond it.
 def instances_in(parameters: Mapping[str, Any]) -> int:
     """How many instances a call is about; at least one, as far as buckets go."""
     fleet = parameters.get("TargetCapacitySpecification", {})
-    named = len(parameters.get("InstanceIds", ()))
-    return max(parameters.get("MaxCount", 0), fleet.get("TotalTargetCapacity", 0), named, 1)
+    launched: int = parameters.get("MaxCount", 0) or fleet.get("TotalTargetCapacity", 0)
+    return max(launched, len(parameters.get("InstanceIds", ())), 1)
 
 
 ITEMS_PER_TURN = 10  # items of a list read in one turn of the reactor; an instance takes 0.15 ms
@@ -258,7 +267,8 @@ class IApi(Interface):
 @implementer(IApi)
 class Api(Service):
     """Asks the API at the endpoint of a configuration. `wall`: seconds since the epoch, by this
-    machine's clock. `find` asks botocore's chain for credentials, and blocks."""
+    machine's clock; if EC2 refuses calls for it, they are signed by EC2's clock. `find` asks
+    botocore's chain for credentials, and blocks."""
 
     def __init__(
         self,
@@ -272,6 +282,7 @@ class Api(Service):
         self._config = config
         self._workers: Any = workers or Workers(reactor, "ec2", 1)
         self._wall = wall
+        self._behind = 0.0  # Seconds by which this machine's clock is taken to be behind EC2's.
         self._shared = SingleFlight()
         self._credentials = Credentials(self._workers, find or _find_credentials)
         self._description: Any = None
@@ -306,18 +317,25 @@ class Api(Service):
 
     async def _ask(self, action: str, parameters: Mapping[str, Any]) -> Answer:
         keys = await _or_unready(action, self._credentials.current())
-        try:
-            return await self._send(action, parameters, keys)
-        except EC2Error as error:
-            if not error.credentials:
-                raise
-            others = await _or_unready(action, self._credentials.renew(keys))
-            if others == keys:
-                raise
-        return await self._send(action, parameters, others)
+        was_set = was_renewed = False
+        while True:
+            try:
+                return await self._send(action, parameters, keys)
+            except EC2Error as error:
+                if error.clock and not was_set:
+                    was_set = True  # The next one is signed by EC2's clock.
+                elif error.credentials and not was_renewed:
+                    was_renewed = True
+                    refused = keys
+                    keys = await _or_unready(action, self._credentials.renew(refused))
+                    if keys == refused:
+                        raise
+                else:
+                    raise
 
     async def _send(self, action: str, parameters: Mapping[str, Any], keys: Any) -> Answer:
-        request = self._description.request(action, parameters, keys)
+        behind = self._behind
+        request = self._description.request(action, parameters, keys, self._wall() + behind)
         with network_errors(action):
             response = await self._transport.post(request)
         if 200 <= response.status < 300:
@@ -329,7 +347,11 @@ class Api(Service):
             # A proxy's answer, or that of another server than EC2.
             raise no_answer(action, f"HTTP {response.status}")
         code, message = found or ("", "")
-        raise judge(action, code, message, response.status, self._lag(response.date))
+        lag = self._lag(response.date)
+        error = judge(action, code, message, response.status, None if lag is None else lag - behind)
+        if error.clock and lag is not None:
+            self._correct(lag)
+        raise error
 
     async def _read(self, action: str, root: Element) -> Answer:
         answer: dict[str, Any] = {}
@@ -340,6 +362,16 @@ class Api(Service):
         except MalformedResponse as problem:
             raise no_answer(action, str(problem)) from None
         return answer
+
+    def _correct(self, lag: float) -> None:
+        """Sign by EC2's clock from now on. Say so once, as calls are refused together."""
+        if abs(lag - self._behind) > TOLERANCE:
+            if abs(lag) > TOLERANCE:
+                what = f"{clock_error(lag)}: calls are signed by EC2's; set this machine's clock"
+            else:
+                what = "this machine's clock agrees with EC2's again"
+            _log.warn("{what}", what=what)
+        self._behind = lag
 
     def _lag(self, date: str) -> float | None:
         """Seconds by which this machine's clock is behind that of an answer."""

@@ -39,15 +39,22 @@ LACKS = (Verdict.ELSEWHERE, Verdict.NO_SPOT, Verdict.QUOTA)
 class EC2Error(Exception):
     """A failed call of the EC2 API. The text is one line for operators, free of secrets.
     `doubtful`: it may have been carried out, by this try or an earlier one. `credentials`: it was
-    refused for its credentials, or without any."""
+    refused for its credentials, or without any. `clock`: it was refused for the time at which it
+    was signed."""
 
     def __init__(
-        self, verdict: Verdict, code: str, text: str, *, credentials: bool = False
+        self,
+        verdict: Verdict,
+        code: str,
+        text: str,
+        *,
+        credentials: bool = False,
+        clock: bool = False,
     ) -> None:
         super().__init__(text)
         self.verdict, self.code = verdict, code
         self.doubtful = verdict is Verdict.AGAIN
-        self.credentials = credentials
+        self.credentials, self.clock = credentials, clock
 
 
 _CREDENTIALS = "give the login server credentials: an instance profile, or AWS_* variables"
@@ -169,7 +176,8 @@ def judge(
     action: str, code: str, message: str, status: int, behind: float | None = None
 ) -> EC2Error:
     """The error for an error in an answer of EC2: its `code` ("" if it has none), and `status` of
-    HTTP. `behind`: seconds by which this machine's clock is behind EC2's, if known."""
+    HTTP. `behind`: seconds by which the clock that the call was signed by is behind EC2's, if
+    known."""
     if code in _BY_CODE:
         verdict, advice = _BY_CODE[code]
     elif status >= 500:
@@ -181,16 +189,16 @@ def judge(
     # If credentials have expired, EC2 says that the request has expired.
     credentials = advice in (_CREDENTIALS, _CLOCK)
     quotes = advice == _CREDENTIALS  # EC2 may quote the request's authorization.
-    if credentials and behind is not None:
-        if abs(behind) > TOLERANCE:
-            # New credentials would not help.
-            credentials, advice = False, f"{_clock(behind)}: {_CLOCK}"
-        else:
-            advice = _CREDENTIALS
+    clock = credentials and behind is not None and abs(behind) > TOLERANCE
+    if clock and behind is not None:
+        # New credentials would not help.
+        credentials, advice = False, f"{clock_error(behind)}: {_CLOCK}"
+    elif credentials and behind is not None:
+        advice = _CREDENTIALS
     message = "" if quotes else _line(message).rstrip(".")
     answer = ": ".join(filter(None, (code or f"HTTP {status}", message)))
     text = "; ".join(filter(None, (f"EC2 refuses {action}: {answer}", advice)))
-    return EC2Error(verdict, code or f"HTTP{status}", text, credentials=credentials)
+    return EC2Error(verdict, code or f"HTTP{status}", text, credentials=credentials, clock=clock)
 
 
 def no_answer(action: str, why: str) -> EC2Error:
@@ -229,7 +237,8 @@ def unready(action: str, error: Exception) -> EC2Error:
     raise error
 
 
-def _clock(behind: float) -> str:
+def clock_error(behind: float) -> str:
+    """By how much this machine's clock is wrong, from the seconds that it is `behind` EC2's."""
     seconds, way = abs(behind), "behind" if behind > 0 else "ahead of"
     units = (("days", 86400), ("h", 3600), ("min", 60))
     unit, length = next((each for each in units if seconds >= 2 * each[1]), units[-1])

@@ -13,11 +13,12 @@ import os
 import re
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import botocore
-from botocore.auth import SigV4Auth
+from botocore.auth import SIGV4_TIMESTAMP, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 from botocore.endpoint_provider import EndpointProvider
@@ -56,6 +57,18 @@ class Route(NamedTuple):
     proxy_headers: Mapping[str, str]
 
 
+class _Signer(SigV4Auth):
+    """Signs for a moment that is given: this machine's clock may be wrong."""
+
+    def __init__(self, keys: Any, service: str, region: str, now: float) -> None:
+        super().__init__(keys, service, region)
+        self._timestamp = datetime.fromtimestamp(now, UTC).strftime(SIGV4_TIMESTAMP)
+
+    def _modify_request_before_signing(self, request: Any) -> None:
+        request.context["timestamp"] = self._timestamp
+        super()._modify_request_before_signing(request)  # type: ignore[misc]  # not in the stubs
+
+
 class Description:
     """All that a client needs before the first call."""
 
@@ -71,8 +84,11 @@ class Description:
         self._validator = ParamValidator()
         self._agent = f"bbs/{__version__} Botocore/{botocore.__version__}"
 
-    def request(self, action: str, parameters: Mapping[str, Any], keys: Any) -> SignedRequest:
-        """A call, signed with `keys` for this moment. `EC2Error`: the parameters are malformed."""
+    def request(
+        self, action: str, parameters: Mapping[str, Any], keys: Any, now: float
+    ) -> SignedRequest:
+        """A call, signed with `keys` at the moment `now`, in seconds since the epoch. `EC2Error`:
+        the parameters are malformed."""
         operation, _ = self._actions[action]
         values = dict(parameters)
         if action == "RunInstances" and "UserData" in values:
@@ -88,7 +104,7 @@ class Description:
         body = urlencode(serialized["body"], doseq=True).encode("ascii")
         headers = {**serialized["headers"], "Host": self._host, "User-Agent": self._agent}
         request = AWSRequest(method="POST", url=self.url, headers=headers, data=body)
-        SigV4Auth(keys, self._name, self._region).add_auth(request)
+        _Signer(keys, self._name, self._region, now).add_auth(request)
         return SignedRequest(self.url, dict(request.headers.items()), body)
 
     def reader(self, action: str) -> ResponseParser:

@@ -227,7 +227,7 @@ class Clocks(SynchronousTestCase):
             ):
                 error = judged(code, 403, behind=behind)
                 self.assertIs(error.verdict, Verdict.REFUSED)
-                self.assertFalse(error.credentials)
+                self.assertEqual((error.clock, error.credentials), (True, False))
                 words = f"this machine's clock is {said} EC2's: set this machine's clock"
                 self.assertIn(words, str(error))
 
@@ -236,7 +236,7 @@ class Clocks(SynchronousTestCase):
         for code in self.CODES:
             for behind in (0.0, TOLERANCE, -TOLERANCE):
                 error = judged(code, 403, behind=behind)
-                self.assertTrue(error.credentials)
+                self.assertEqual((error.clock, error.credentials), (False, True))
                 self.assertIn("credentials", str(error))
                 self.assertNotIn("clock", str(error))
 
@@ -244,7 +244,7 @@ class Clocks(SynchronousTestCase):
         """A refusal that has nothing to do with it does not blame the clock."""
         error = judged("UnauthorizedOperation", 403, behind=DAY)
         self.assertNotIn("clock", str(error))
-        self.assertFalse(error.credentials)
+        self.assertEqual((error.clock, error.credentials), (False, False))
 
 
 class Unready(SynchronousTestCase):

@@ -263,7 +263,7 @@ class Described(SynchronousTestCase):
         ours = service_model.describe(config, ["DescribeImages"])
         theirs = sent_by(boto_client(config), "describe_images", {}).url
         self.assertEqual(ours.url, theirs)
-        mine = ours.request("DescribeImages", {}, KEYS)
+        mine = ours.request("DescribeImages", {}, KEYS, NOW.timestamp())
         scope = f"/20261127/{config.region}/ec2/aws4_request"
         self.assertIn(scope, mine.headers["Authorization"])
         return ours.url
@@ -277,7 +277,7 @@ class Calls(Described):
         client = boto_client()
         for name, parameters in CALLS:
             theirs = sent_by(client, name, parameters)
-            ours = description().request(action_of(name), parameters, KEYS)
+            ours = description().request(action_of(name), parameters, KEYS, NOW.timestamp())
             self.assertEqual(ours.body.decode(), plain(theirs.body), name)
             self.assertEqual(ours.url, theirs.url)
             headers = {key.lower(): plain(value) for key, value in theirs.headers.items()}
@@ -290,7 +290,7 @@ class Calls(Described):
     def test_without_a_token(self) -> None:
         """Credentials that are no session's."""
         keys = ReadOnlyCredentials("AKIDEXAMPLE", "secret-of-the-tests", None)
-        ours = description().request("DescribeInstances", {}, keys)
+        ours = description().request("DescribeInstances", {}, keys, NOW.timestamp())
         client = boto3.session.Session(*keys[:2]).client("ec2", region_name=CONFIG.region)
         theirs = sent_by(client, "describe_instances", {})
         self.assertEqual(ours.headers["Authorization"], plain(theirs.headers["Authorization"]))
@@ -309,13 +309,17 @@ class Calls(Described):
             ("RunInstances", {"MinCount": 1}, "Missing required parameter .*MaxCount"),
             ("StartInstances", {"InstanceIds": [], "Odd": "hunter2"}, 'Unknown parameter .*"Odd"'),
         ):
-            error = self.assertRaises(EC2Error, description().request, name, parameters, KEYS)
+            error = self.assertRaises(
+                EC2Error, description().request, name, parameters, KEYS, NOW.timestamp()
+            )
             self.assertIs(error.verdict, Verdict.REFUSED)
             self.assertRegex(str(error), f"^{name}: .*{said}")
             self.assertNotIn("hunter2", str(error))
 
     def test_agent(self) -> None:
-        agent = description().request("DescribeImages", {}, KEYS).headers["User-Agent"]
+        agent = (
+            description().request("DescribeImages", {}, KEYS, NOW.timestamp()).headers["User-Agent"]
+        )
         self.assertRegex(agent, r"^bbs/\S+ Botocore/\S+$")
 
 

@@ -44,6 +44,7 @@ from bbs.scaling.ec2.errors import (
     LATER,
     TOLERANCE,
     EC2Error,
+    Remedy,
     Verdict,
     clock_error,
     judge,
@@ -60,6 +61,10 @@ DEADLINE = 8.0  # seconds until a try is given up; a launch takes EC2 one to fou
 # As in botocore's standard mode; the pause is in seconds.
 TRIES, FIRST_PAUSE = 3, 0.05
 QUOTA, QUOTA_OF_A_RETRY = 500, 14
+
+SPREADING, SPREADING_PAUSE = 30.0, 3.0
+"""Seconds for which EC2 may not know yet what IAM knows, from the first refusal for it, and between
+two tries then. It mostly takes ten; Terraform waits for two minutes at the most."""
 
 DESCRIBING_PATIENCE, CHANGING_PATIENCE = 10.0, 15.0
 """Seconds that a call may take once it has begun, with its tries and pauses."""
@@ -152,6 +157,7 @@ class EC2Client(Service):
         }
         self._calls: set[Deferred[Answer]] = set()
         self._quota = QUOTA
+        self._spreading_since = float("-inf")
 
     def startService(self) -> None:
         Service.startService(self)
@@ -209,6 +215,8 @@ class EC2Client(Service):
                     pause = self._pause(throttle, error, tries)
                     if pause is None or ends is None or self._reactor.seconds() + pause >= ends:
                         raise
+                    if error.remedy is Remedy.PATIENCE:
+                        ends = None  # Nothing was done: the call begins anew.
                     _log.debug("{action} failed: {error}", action=action, error=str(error))
                     await deferLater(self._reactor, pause)
                 else:
@@ -246,11 +254,24 @@ class EC2Client(Service):
         if error.verdict is Verdict.THROTTLED:
             throttle.throttled()
             return 0.0
+        if error.remedy is Remedy.PATIENCE:
+            return self._spreading_pause(error)
         retry = error.verdict is Verdict.AGAIN and tries < TRIES
         if not retry or self._quota < QUOTA_OF_A_RETRY:
             return None
         self._quota -= QUOTA_OF_A_RETRY
         return self._jitter() * FIRST_PAUSE * 2.0 ** (tries - 1)
+
+    def _spreading_pause(self, error: EC2Error) -> float | None:
+        """The pause after a refusal that may be lifted in a moment; None once it has lasted. All
+        calls share that moment, and as much time passes before the next."""
+        now = self._reactor.seconds()
+        if now - self._spreading_since >= 2 * SPREADING:
+            self._spreading_since = now
+            _log.warn("{error}; asked again, in case it is new", error=str(error))
+        if now - self._spreading_since >= SPREADING:
+            return None
+        return SPREADING_PAUSE * (1 + self._jitter()) / 2
 
 
 class IApi(Interface):
@@ -322,9 +343,9 @@ class Api(Service):
             try:
                 return await self._send(action, parameters, keys)
             except EC2Error as error:
-                if error.clock and not was_set:
+                if error.remedy is Remedy.CLOCK and not was_set:
                     was_set = True  # The next one is signed by EC2's clock.
-                elif error.credentials and not was_renewed:
+                elif error.remedy is Remedy.CREDENTIALS and not was_renewed:
                     was_renewed = True
                     refused = keys
                     keys = await _or_unready(action, self._credentials.renew(refused))
@@ -349,7 +370,7 @@ class Api(Service):
         code, message = found or ("", "")
         lag = self._lag(response.date)
         error = judge(action, code, message, response.status, None if lag is None else lag - behind)
-        if error.clock and lag is not None:
+        if error.remedy is Remedy.CLOCK and lag is not None:
             self._correct(lag)
         raise error
 

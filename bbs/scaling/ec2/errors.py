@@ -36,25 +36,26 @@ LACKS = (Verdict.ELSEWHERE, Verdict.NO_SPOT, Verdict.QUOTA)
 """Verdicts after which another strategy may work."""
 
 
+class Remedy(Enum):
+    """What lets a refused call through without an operator."""
+
+    CREDENTIALS = "newer credentials, if there are any"
+    CLOCK = "a signature by EC2's clock"
+    PATIENCE = "a moment, in which a change of IAM spreads"
+
+
 class EC2Error(Exception):
     """A failed call of the EC2 API. The text is one line for operators, free of secrets.
-    `doubtful`: it may have been carried out, by this try or an earlier one. `credentials`: it was
-    refused for its credentials, or without any. `clock`: it was refused for the time at which it
-    was signed."""
+    `doubtful`: it may have been carried out, by this try or an earlier one. `remedy`: what may help
+    if it was refused."""
 
     def __init__(
-        self,
-        verdict: Verdict,
-        code: str,
-        text: str,
-        *,
-        credentials: bool = False,
-        clock: bool = False,
+        self, verdict: Verdict, code: str, text: str, remedy: Remedy | None = None
     ) -> None:
         super().__init__(text)
         self.verdict, self.code = verdict, code
         self.doubtful = verdict is Verdict.AGAIN
-        self.credentials, self.clock = credentials, clock
+        self.remedy = remedy
 
 
 _CREDENTIALS = "give the login server credentials: an instance profile, or AWS_* variables"
@@ -63,6 +64,10 @@ _RIGHTS = "the login server's role lacks a right (docs/aws.md has the policy)"
 _ACCOUNT = "the AWS account is not ready for it: look at its console"
 _CLOCK = "set this machine's clock"
 _CONFIGURATION = "correct [ec2] in the configuration"
+_PROFILE = (
+    "create this instance profile with a role in it, or correct ec2.iam_instance_profile or the"
+    " launch template"
+)
 _TEMPLATE = "correct ec2.launch_template in the configuration, or the template"
 _SPOT_ROLE = (
     "have an administrator run once: aws iam create-service-linked-role"
@@ -121,6 +126,10 @@ _BY_CODE = {
     for code in codes.split()
     for fault in ("", "Client.", "Server.")
 }
+
+_OF_A_PROFILE = re.compile("iam ?instance ?profile", re.IGNORECASE)
+"""In messages about an instance profile that EC2 does not know, or not with a role: for some ten
+seconds after it was made, or for good. The code is that of any wrong value."""
 
 _STANDARD = "Standard (A, C, D, H, I, M, R, T, Z)"
 
@@ -186,19 +195,21 @@ def judge(
         verdict, advice = Verdict.THROTTLED, ""
     else:
         verdict, advice = Verdict.REFUSED, _CONFIGURATION
-    # If credentials have expired, EC2 says that the request has expired.
-    credentials = advice in (_CREDENTIALS, _CLOCK)
+    remedy = None
     quotes = advice == _CREDENTIALS  # EC2 may quote the request's authorization.
-    clock = credentials and behind is not None and abs(behind) > TOLERANCE
-    if clock and behind is not None:
-        # New credentials would not help.
-        credentials, advice = False, f"{clock_error(behind)}: {_CLOCK}"
-    elif credentials and behind is not None:
-        advice = _CREDENTIALS
+    if code.endswith("InvalidParameterValue") and _OF_A_PROFILE.search(message):
+        remedy, advice = Remedy.PATIENCE, _PROFILE
+    elif advice in (_CREDENTIALS, _CLOCK):
+        # If credentials have expired, EC2 says that the request has expired.
+        remedy = Remedy.CREDENTIALS
+        if behind is not None and abs(behind) > TOLERANCE:
+            remedy, advice = Remedy.CLOCK, f"{clock_error(behind)}: {_CLOCK}"
+        elif behind is not None:
+            advice = _CREDENTIALS
     message = "" if quotes else _line(message).rstrip(".")
     answer = ": ".join(filter(None, (code or f"HTTP {status}", message)))
     text = "; ".join(filter(None, (f"EC2 refuses {action}: {answer}", advice)))
-    return EC2Error(verdict, code or f"HTTP{status}", text, credentials=credentials, clock=clock)
+    return EC2Error(verdict, code or f"HTTP{status}", text, remedy)
 
 
 def no_answer(action: str, why: str) -> EC2Error:
@@ -225,13 +236,13 @@ def unready(action: str, error: Exception) -> EC2Error:
     )
     if isinstance(error, away):
         text = f"{action}: the credentials cannot be asked for: {kind}"
-        return EC2Error(Verdict.UNASKED, kind, text, credentials=True)
+        return EC2Error(Verdict.UNASKED, kind, text)
     if isinstance(error, lacking):
         text = f"{action}: {kind}; {_CREDENTIALS}"
-        return EC2Error(Verdict.REFUSED, kind, text, credentials=True)
+        return EC2Error(Verdict.REFUSED, kind, text)
     if isinstance(error, RuntimeError):  # botocore's, of new credentials that have expired
         text = f"{action}: new credentials have expired already; {_CLOCK}"
-        return EC2Error(Verdict.REFUSED, "ExpiredCredentials", text, credentials=True)
+        return EC2Error(Verdict.REFUSED, "ExpiredCredentials", text)
     if isinstance(error, aws.BotoCoreError | ValueError):
         return EC2Error(Verdict.REFUSED, kind, f"{action}: {_line(str(error))}; {_CONFIGURATION}")
     raise error

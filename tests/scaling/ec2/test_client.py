@@ -8,6 +8,7 @@ import sys
 from botocore.exceptions import ReadTimeoutError
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.scaling.ec2 import client
@@ -156,6 +157,79 @@ class Tries(ClientCase):
         self.ec2.errors["run_instances"] = [client_error("InvalidParameterValue")]
         failure = self.failureResultOf(self.client.run_instances(**RUN, UserData="hunter2"))
         self.assertNotIn("hunter2", failure.getTraceback())
+
+
+class Spreading(ClientCase):
+    """An instance profile that EC2 does not know, or not yet."""
+
+    def unknown(self, count):
+        """So many calls are refused for it."""
+        message = "Value (bbs-app) for parameter iamInstanceProfile.name is invalid"
+        self.ec2.errors["run_instances"] = [
+            client_error("InvalidParameterValue", message=message) for _ in range(count)
+        ]
+
+    def advance(self, seconds):
+        for _ in range(round(seconds * 10)):
+            self.clock.advance(0.1)
+
+    def test_late(self):
+        """It is asked for again, for longer than a call may take otherwise; one line says so."""
+        self.unknown(9)
+        with capturedLogs() as events:
+            call = self.client.run_instances(**RUN)
+            self.advance(26.5)
+            self.assertNoResult(call)
+            self.advance(1.5)
+        self.successResultOf(call)
+        self.assertEqual(self.ec2.named("run_instances"), [RUN] * 10)
+        (line,) = [formatEvent(each) for each in events if each["log_level"] is LogLevel.warn]
+        self.assertIn("bbs-app", line)
+        self.assertIn("asked again, in case it is new", line)
+
+    def test_never(self):
+        """It is for an operator after a while: for all calls together, and at once then."""
+        self.unknown(1000)
+        calls = [self.client.run_instances(**RUN)]
+        self.advance(20)
+        calls.append(self.client.run_instances(**RUN))
+        self.advance(client.SPREADING - 20 + client.SPREADING_PAUSE)
+        calls.append(self.client.run_instances(**RUN))
+        for call in calls:
+            error = self.error(call)
+            self.assertIs(error.verdict, Verdict.REFUSED)
+            self.assertFalse(error.doubtful)
+            self.assertRegex(str(error), r"\(bbs-app\).*; create this instance profile")
+
+    def test_another(self):
+        """After the time that launches are held, one that is new is waited for."""
+        self.unknown(1000)
+        call = self.client.run_instances(**RUN)
+        self.advance(2 * client.SPREADING)
+        self.error(call)
+        self.unknown(1)
+        call = self.client.run_instances(**RUN)
+        self.assertNoResult(call)
+        self.advance(client.SPREADING_PAUSE + 0.1)
+        self.successResultOf(call)
+
+    def test_many_together(self):
+        """They take turns, as always, and end all."""
+        self.unknown(60)
+        calls = [
+            self.client.run_instances(**(RUN | {"ClientToken": str(number)}))
+            for number in range(20)
+        ]
+        self.advance(60)
+        for call in calls:
+            self.successResultOf(call)
+
+    def test_stopped(self):
+        self.unknown(1)
+        call = self.client.run_instances(**RUN)
+        self.successResultOf(self.client.stopService())
+        self.failureResultOf(call, CancelledError)
+        self.assertFalse(self.clock.getDelayedCalls())
 
 
 class Gate(ClientCase):

@@ -14,6 +14,7 @@ from bbs.scaling.ec2.errors import (
     LONGEST_MESSAGE,
     TOLERANCE,
     EC2Error,
+    Remedy,
     Verdict,
     family,
     judge,
@@ -211,6 +212,33 @@ class Quotas(SynchronousTestCase):
         self.assertNotEqual(family("q9.huge"), family("t3.micro"))
 
 
+class Profiles(SynchronousTestCase):
+    """Instance profiles that EC2 does not know, or not yet."""
+
+    def test_may_be_new(self):
+        """The value is named, and what to do if it is not."""
+        for message in (
+            "Value (bbs-app) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance"
+            " Profile name",
+            "Value (arn:aws:iam::1:instance-profile/bbs-app) for parameter iamInstanceProfile.arn"
+            " is invalid. Invalid IAM Instance Profile ARN",
+            'IAM Instance Profile "arn:aws:iam::1:instance-profile/bbs-app" has no associated IAM'
+            " Roles",
+        ):
+            for code in ("InvalidParameterValue", "Client.InvalidParameterValue"):
+                error = judged(code, message=message)
+                self.assertIs(error.verdict, Verdict.REFUSED)
+                self.assertIs(error.remedy, Remedy.PATIENCE)
+                self.assertRegex(str(error), "bbs-app.*; create this instance profile")
+
+    def test_other_values(self):
+        for code, message in (
+            ("InvalidParameterValue", "Value (x) for parameter subnetId is invalid"),
+            ("UnauthorizedOperation", "not authorized to pass the IAM Instance Profile"),
+        ):
+            self.assertIsNone(judged(code, message=message).remedy)
+
+
 class Clocks(SynchronousTestCase):
     """Signatures that are refused: for the credentials, or for this machine's clock."""
 
@@ -227,7 +255,7 @@ class Clocks(SynchronousTestCase):
             ):
                 error = judged(code, 403, behind=behind)
                 self.assertIs(error.verdict, Verdict.REFUSED)
-                self.assertEqual((error.clock, error.credentials), (True, False))
+                self.assertIs(error.remedy, Remedy.CLOCK)
                 words = f"this machine's clock is {said} EC2's: set this machine's clock"
                 self.assertIn(words, str(error))
 
@@ -236,7 +264,7 @@ class Clocks(SynchronousTestCase):
         for code in self.CODES:
             for behind in (0.0, TOLERANCE, -TOLERANCE):
                 error = judged(code, 403, behind=behind)
-                self.assertEqual((error.clock, error.credentials), (False, True))
+                self.assertIs(error.remedy, Remedy.CREDENTIALS)
                 self.assertIn("credentials", str(error))
                 self.assertNotIn("clock", str(error))
 
@@ -244,7 +272,7 @@ class Clocks(SynchronousTestCase):
         """A refusal that has nothing to do with it does not blame the clock."""
         error = judged("UnauthorizedOperation", 403, behind=DAY)
         self.assertNotIn("clock", str(error))
-        self.assertEqual((error.clock, error.credentials), (False, False))
+        self.assertIsNone(error.remedy)
 
 
 class Unready(SynchronousTestCase):

@@ -150,6 +150,22 @@ class Launching(ProviderCase):
             self.assertNotIn("\n", str(refused.value))
         self.assertEqual(len(self.tried()), 2)
 
+    def test_profile_that_spreads_late(self):
+        """Launches are not held for it; one that does not exist is for an operator."""
+        message = "Value (bbs-app) for parameter iamInstanceProfile.name is invalid"
+        refusal = client_error("InvalidParameterValue", message=message)
+        self.ec2.errors["run_instances"] = [refusal] * 4
+        launch = self.launch()
+        self.clock.pump([1.0] * 12)
+        self.successResultOf(launch)
+        self.assertEqual(len(self.alive()), 1)
+        self.ec2.errors["run_instances"] = [refusal] * 100
+        launch = self.launch("b")
+        self.clock.pump([1.0] * 35)
+        refused = self.failureResultOf(launch, LaunchRefused)
+        self.assertIn("(bbs-app)", str(refused.value))
+        self.assertIn("ec2.iam_instance_profile", str(refused.value))
+
     def test_token_used(self):
         """A launch that another version of this controller made with other user data is that
         launch."""

@@ -28,6 +28,12 @@ ATTEMPTS = 2  # requests to a store by default; if they fail, a supervisor resta
 
 NEEDS_BOTO3 = "needs the package boto3"
 
+_OF_RIGHTS = (
+    *("AccessDenied", "AccessDeniedException", "InvalidClientTokenId"),
+    *("InvalidSignatureException", "UnrecognizedClientException"),
+)
+"""Codes of errors that a role which has just been made, or given its rights, gets for a while."""
+
 _RIGHT: Mapping[str, Kind[Any]] = {
     "database.url": kinds.database_url,
     "broker.url": kinds.named_brokers,
@@ -36,10 +42,12 @@ _RIGHT: Mapping[str, Kind[Any]] = {
 
 
 class SecretUnavailable(ConfigError):
-    """A secret is not available or not usable; one line that names the key and the reference."""
+    """A secret is not available or not usable; one line that names the key and the reference.
+    `may_pass`: the credentials or their rights may only be new, or the store away for now."""
 
-    def __init__(self, key: str, reference: str, why: str) -> None:
+    def __init__(self, key: str, reference: str, why: str, may_pass: bool = False) -> None:
         super().__init__(" ".join(f"{key}: {reference}: {why}".split()))
+        self.may_pass = may_pass
 
 
 def needed(values: Iterable[str]) -> bool:
@@ -64,17 +72,24 @@ def reveal(key: str, values: Iterable[str], ec2: EC2, attempts: int = ATTEMPTS) 
 
 def _ask(key: str, reference: str, ec2: EC2, attempts: int) -> str:
     try:
-        from botocore.exceptions import BotoCoreError, ClientError
+        import botocore.exceptions as aws
     except ImportError:
         raise SecretUnavailable(key, reference, NEEDS_BOTO3) from None
     try:
         secret = _fetch(reference, ec2, attempts).strip()
-    except ClientError as error:
+    except aws.ClientError as error:
         answer = error.response["Error"]
-        why = f"{answer.get('Code', '')}: {answer.get('Message', '')}".strip(": ")
-        raise SecretUnavailable(key, reference, why) from error
-    except BotoCoreError as error:
-        raise SecretUnavailable(key, reference, str(error)) from error
+        code = answer.get("Code", "")
+        why = f"{code}: {answer.get('Message', '')}".strip(": ")
+        raise SecretUnavailable(key, reference, why, code in _OF_RIGHTS) from error
+    except aws.BotoCoreError as error:
+        away = (
+            aws.ConnectionError,
+            aws.CredentialRetrievalError,
+            aws.HTTPClientError,
+            aws.NoCredentialsError,
+        )
+        raise SecretUnavailable(key, reference, str(error), isinstance(error, away)) from error
     try:
         if is_reference(secret):
             raise ValueError

@@ -29,6 +29,7 @@ from bbs import __version__
 from bbs.commands.service import Service
 from bbs.commands.strictness import check_questions
 from bbs.config import Configuration
+from bbs.config.references import SecretUnavailable
 from bbs.core import tracing
 from bbs.core.addresses import Address
 from bbs.core.clock import IReactor, process_age
@@ -45,6 +46,11 @@ from bbs.storage.database import Database
 PATIENCE = 2.0
 """Seconds for which a server that starts waits for its address. Then it reports without one, and
 the provider's list may know it sooner. The metadata answer within milliseconds."""
+
+RIGHTS_PATIENCE, RIGHTS_AGAIN = 30.0, 2.0
+"""Seconds for which a new instance may lack its role's credentials or rights, and between two
+questions for a secret then. IAM's changes mostly spread in ten; the instance ends with its server,
+so giving up costs a boot."""
 
 AGAIN = 2.0  # seconds between questions for an address that is not known yet
 
@@ -86,6 +92,18 @@ class AppServer(Daemon):
     def cannot_trace(self, reason: str) -> None:
         """Warn only: people wait for this server, with or without traces."""
         _log.warn("{reason}", reason=reason)
+
+    async def _reveal(self, key: str, *values: str) -> tuple[str, ...]:
+        until = self.reactor.seconds() + RIGHTS_PATIENCE
+        while True:
+            try:
+                return await super()._reveal(key, *values)
+            except SecretUnavailable as error:
+                late = self.reactor.seconds() >= until
+                if late or not error.may_pass or self._launched_as is None:
+                    raise
+                _log.warn("{error}; asked again, as rights may be new", error=str(error))
+            await deferLater(self.reactor, RIGHTS_AGAIN)
 
     async def start(self) -> None:
         parent = os.environ.get(tracing.VARIABLE, "")

@@ -1,13 +1,20 @@
 """What an app server on EC2 learns of its own instance, and tells the fleet."""
 
 from collections.abc import Callable
+from itertools import chain, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from unittest import mock
 
+from botocore.exceptions import ClientError, NoCredentialsError, ParamValidationError
 from twisted.internet.defer import CancelledError, Deferred, fail
-from twisted.logger import globalLogPublisher
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.config import load
+from bbs.board import board
+from bbs.config import load, references
+from bbs.core.clock import IReactor
 from bbs.core.errors import Unavailable
 from bbs.core.values import Instance
 from bbs.daemons.app import (
@@ -15,6 +22,9 @@ from bbs.daemons.app import (
     PATIENCE,
     POLL,
     POLL_SCHEDULED,
+    RIGHTS_AGAIN,
+    RIGHTS_PATIENCE,
+    AppServer,
     OwnInstance,
     is_on_instance,
 )
@@ -40,6 +50,70 @@ class Door:
     def run(self, rule: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         self.rules.append(rule.__name__)
         return fail(Unavailable()) if self.away else self._database.run(rule, *arguments)
+
+
+class Unthreaded(AppServer):
+    """An app server that does blocking work at once."""
+
+    async def run_once(self, name: str, work: Callable[..., Any], *arguments: Any) -> Any:
+        return work(*arguments)
+
+
+class Rights(SynchronousTestCase):
+    """Secrets that an instance which has just begun may not read yet."""
+
+    SECRET = "mysql://bbs:s3cret@db.example:3306/bbs"
+
+    def reveal(self, launched_as: str | None, *answers: object) -> Deferred[Any]:
+        """An app server asks, and is answered so in turn, then always as the last time."""
+        self.clock = Clock()
+        config = load(None, {})
+        reactor = cast("IReactor", self.clock)
+        server = Unthreaded(board, config, launched_as, None, reactor, lambda reason: None)
+        self.fetch = mock.Mock(side_effect=chain(answers, repeat(answers[-1])))
+        self.patch(references, "_fetch", self.fetch)
+        return Deferred.fromCoroutine(server._reveal("database.url", "ssm:/bbs/database"))
+
+    def denied(self, code: str = "AccessDeniedException") -> ClientError:
+        return ClientError({"Error": {"Code": code, "Message": "no"}}, "GetParameter")
+
+    def test_come_late(self) -> None:
+        answers = (NoCredentialsError(), self.denied(), self.denied(), self.SECRET)
+        with capturedLogs() as events:
+            secret = self.reveal("a", *answers)
+            self.clock.pump([RIGHTS_AGAIN] * 2)
+            self.assertNoResult(secret)
+            self.clock.advance(RIGHTS_AGAIN)
+        self.assertEqual(self.successResultOf(secret), (self.SECRET,))
+        lines = [formatEvent(each) for each in events]
+        self.assertEqual(len(lines), 3)
+        self.assertIn("database.url: ssm:/bbs/database: AccessDeniedException: no", lines[-1])
+        self.assertFalse(self.clock.getDelayedCalls())
+
+    def test_never_come(self) -> None:
+        secret = self.reveal("a", self.denied())
+        self.clock.pump([1.0] * round(RIGHTS_PATIENCE - 1))
+        self.assertNoResult(secret)
+        self.clock.pump([1.0] * 3)
+        error = self.failureResultOf(secret, references.SecretUnavailable).value
+        self.assertIn("AccessDeniedException", str(error))
+
+    def test_what_time_does_not_mend(self) -> None:
+        for answer in (self.denied("ParameterNotFound"), "no URL", ParamValidationError(report="")):
+            secret = self.reveal("a", answer)
+            self.failureResultOf(secret, references.SecretUnavailable)
+            self.assertEqual(self.fetch.call_count, 1)
+
+    def test_run_by_hand(self) -> None:
+        """Somebody waits for the answer, and no instance ends with it."""
+        secret = self.reveal(None, self.denied())
+        self.failureResultOf(secret, references.SecretUnavailable)
+
+    def test_stopped(self) -> None:
+        secret = self.reveal("a", self.denied())
+        secret.cancel()
+        self.failureResultOf(secret, CancelledError)
+        self.assertFalse(self.clock.getDelayedCalls())
 
 
 class MachineTestCase(FleetCase):

@@ -139,8 +139,9 @@ class _Known:
 
 class InstanceStates:
     """Remembers instances. An instance that was seen to end does not live again, and one that was
-    launched exists, whatever a stale description says. Instances of other fleets are ignored, so
-    they are never ended. `ids`: the fleet's own. `former`: its name, if it may have instances from
+    launched exists, whatever a stale description says. It keeps its tags, which EC2 may show late,
+    one by one, and no longer once it has ended. Instances of other fleets are ignored, so they are
+    never ended. `ids`: the fleet's own. `former`: its name, if it may have instances from
     before it had an id. `keeps_addresses`: a start does not change the addresses that count.
     `has_subnets`: launch strategies name subnets."""
 
@@ -196,9 +197,11 @@ class InstanceStates:
             self._known[_ended(launch_id)] = _Known(ended, self._seconds(), described=False)
 
     def _learn(self, machine: EC2Instance, described: bool) -> None:
+        now, known = self._seconds(), self._known.get(machine.id)
+        if known:
+            machine = _tagged_as(machine, known.machine)
         if not self._is_ours(machine):
             return
-        now, known = self._seconds(), self._known.get(machine.id)
         self._known.pop(_ended(machine.launch_id), None)
         if known:
             recent = described and now - known.changed < REMEMBERED
@@ -294,6 +297,16 @@ class InstanceStates:
             if known.machine.launch_id:
                 groups.setdefault(known.machine.launch_id, []).append(known.machine)
         return groups
+
+
+def _tagged_as(machine: EC2Instance, known: EC2Instance) -> EC2Instance:
+    return replace(
+        machine,
+        launch_id=machine.launch_id or known.launch_id,
+        fleet_id=machine.fleet_id or known.fleet_id,
+        fleet=machine.fleet or known.fleet,
+        version=machine.version or known.version,
+    )
 
 
 def _unaddressed_since(known: _Known, machine: EC2Instance, now: float) -> float:

@@ -310,6 +310,38 @@ class Stopped(ProviderCase):
         self.assertEqual(self.tried()[-1], ("t3.micro", "s-1"))
 
 
+class Tags(SynchronousTestCase):
+    """What is known of an instance that is described without its tags."""
+
+    BARE = EC2Instance("i-1", "", "running")
+
+    def setUp(self):
+        self.clock = Clock()
+        self.states = InstanceStates(self.clock, ["fleet"])
+        self.known = replace(self.BARE, launch_id="a", fleet_id="fleet", fleet="bbs", version="1")
+
+    def test_kept(self):
+        self.states.launched(replace(self.known, state="pending"))
+        self.states.described([self.BARE])
+        self.assertEqual(self.states.of("a"), [self.known])
+        self.states.described([replace(self.BARE, state="terminated")])
+        self.states.described([self.BARE])
+        self.assertEqual(self.states.of("a"), [replace(self.known, state="terminated")])
+
+    def test_not_known(self):
+        """Whose it is cannot be said, so it is nobody's."""
+        self.states.described_all([self.BARE])
+        self.assertEqual(self.states.instances(), {})
+        self.states.described_all([self.known])
+        self.assertEqual(set(self.states.instances()), {"a"})
+
+    def test_anothers(self):
+        """A tag that says something else counts."""
+        self.states.described([self.known])
+        self.states.described([replace(self.known, launch_id="b")])
+        self.assertEqual(set(self.states.instances()), {"b"})
+
+
 class Addresses(SynchronousTestCase):
     """What a machine's address is after it was stopped and started, whatever stale lists say."""
 

@@ -403,6 +403,92 @@ class Listing(ProviderCase):
         self.assertEqual(len(self.alive()), 1)
 
 
+class Tags(ProviderCase):
+    """Tags that EC2 shows late, one by one, or no longer than an instance lives."""
+
+    ALL = frozenset(("Name", "bbs:fleet", "bbs:fleet-id", "bbs:launch", "bbs:version"))
+
+    def second_of_two(self):
+        """Launch `b` while there is an `a`, which ends and is forgotten: by balance, `b` would be
+        launched elsewhere now. Its strategy."""
+        self.launched()
+        (strategy,) = self.provider.choose_strategies(1)
+        self.launched("b")
+        self.ec2.become("i-1", "terminated")
+        self.listed()
+        self.ec2.hidden = {"i-1"}
+        self.clock.advance(instance_states.REMEMBERED)
+        self.listed()
+        self.assertNotEqual(self.provider.choose_strategies(1), [strategy])
+        return strategy
+
+    def test_come_late(self):
+        """What was launched counts meanwhile, and is not launched again."""
+        self.launched()
+        self.ec2.untagged = {"i-1": {*self.ALL}}
+        self.assertTrue(self.listed()["a"].alive)
+        self.launched()
+        self.ec2.untagged.clear()
+        self.clock.advance(instance_states.REMEMBERED)
+        self.assertTrue(self.listed()["a"].alive)
+        self.assertEqual(self.alive(), ["i-1"])
+        self.assertEqual(len(self.tried()), 1)
+
+    def test_come_very_late(self):
+        """Then the launch is asked for by the strategy that is written down, under its token."""
+        self.ec2.untagged = {"i-2": {*self.ALL}}
+        strategy = self.second_of_two()
+        self.assertEqual(self.listed(), {})
+        self.provider.know_strategies({"b": strategy}, ["b"])
+        self.launched("b")
+        self.assertTrue(self.listed()["b"].alive)
+        self.assertEqual(self.alive(), ["i-2"])
+
+    def test_come_one_by_one(self):
+        """One that is described as the fleet's alone is still of its launch and version."""
+        self.launched()
+        for lacking in (self.ALL - {"bbs:fleet-id"}, {"bbs:launch", "bbs:version"}, {"bbs:launch"}):
+            self.ec2.untagged = {"i-1": {*lacking}}
+            self.ec2.become("i-1", "running")
+            told = self.listed()["a"]
+            self.assertEqual((told.alive, told.ours, told.version), (True, True, "1.0"))
+            self.launched()
+        self.successResultOf(self.end())
+        self.assertEqual(self.alive(), [])
+        self.assertEqual(len(self.tried()), 1)
+
+    def test_go_early(self):
+        """One that ends without our doing is not listed then. Its launch is not made again."""
+        strategy = self.second_of_two()
+        self.assertTrue(self.listed()["b"].alive)
+        self.ec2.become("i-2", "terminated", "Server.SpotInstanceTermination")
+        self.ec2.untagged = {"i-2": {*self.ALL}}
+        self.assertEqual(self.listed(), {})
+        self.provider.know_strategies({"b": strategy}, ["b"])
+        self.launched("b")
+        self.assertFalse(self.listed()["b"].alive)
+        self.assertEqual(self.alive(), [])
+        ended = self.provider.end_unlisted("i-2")
+        self.clock.advance(GATHER)
+        self.successResultOf(ended)
+
+    def test_go_as_it_ends(self):
+        """What was ended stays ended, whether described without its tags, by none, or as before."""
+        self.launched()
+        self.listed()
+        self.successResultOf(self.end())
+        for tags in (self.ALL, self.ALL - {"bbs:fleet-id"}, frozenset()):
+            self.ec2.untagged = {"i-1": {*tags}}
+            self.ec2.frozen = {"i-1": "running"}
+            self.assertFalse(self.listed()["a"].alive)
+        self.ec2.frozen.clear()
+        self.ec2.become("i-1", "terminated", "User initiated")
+        self.ec2.untagged = {"i-1": {"bbs:launch"}}
+        self.assertEqual(self.listed()["a"].detail, "i-1 terminated: User initiated")
+        self.launched()
+        self.assertEqual(len(self.tried()), 1)
+
+
 class Fleets(ProviderCase):
     """Fleets of one name in one account and region: a copy of a database for one."""
 

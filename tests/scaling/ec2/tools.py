@@ -69,7 +69,8 @@ class MemoryEC2:
 
     `errors` has, by method, what is raised instead of answers, in turn; an `Exception` in `lost` is
     raised although the call was carried out. `hidden`: ids that are not there for calls.
-    `unlisted`: ids that are not described, and are there. `frozen`: what is described in place of
+    `unlisted`: ids that are not described, and are there. `untagged`: the tags that descriptions
+    lack, by id. `frozen`: what is described in place of
     the truth, by id. `heeds`: whether descriptions are of what was asked for alone.
     """
 
@@ -80,6 +81,7 @@ class MemoryEC2:
         self.instances: dict[str, dict[str, Any]] = {}
         self.hidden: set[str] = set()
         self.unlisted: set[str] = set()
+        self.untagged: dict[str, set[str]] = {}
         self.heeds = True
         self.frozen: dict[str, str] = {}
         self.page = 1000
@@ -143,11 +145,17 @@ class MemoryEC2:
         self._called("describe_instances", parameters)
         filters = parameters["Filters"] if self.heeds else ()
         wanted = {each["Name"]: set(each["Values"]) for each in filters}
-        found = [
-            instance | ({"State": {"Name": self.frozen[id]}} if id in self.frozen else {})
+        shown = [
+            instance
+            | ({"State": {"Name": self.frozen[id]}} if id in self.frozen else {})
+            | {"Tags": [t for t in instance["Tags"] if t["Key"] not in self.untagged.get(id, ())]}
             for id, instance in self.instances.items()
             if id not in self.hidden | self.unlisted
-            and all(
+        ]
+        found = [
+            instance
+            for instance in shown
+            if all(
                 {
                     tag["Value"]
                     for tag in instance["Tags"]

@@ -186,8 +186,8 @@ class EC2Client(Service):
     start_instances = partialmethod(_call, "StartInstances")
     stop_instances = partialmethod(_call, "StopInstances")
     terminate_instances = partialmethod(_call, "TerminateInstances")
-    create_tags = partialmethod(_call, "CreateTags")
     create_launch_template = partialmethod(_call, "CreateLaunchTemplate")
+    create_tags = partialmethod(_call, "CreateTags")
     delete_launch_template = partialmethod(_call, "DeleteLaunchTemplate")
     # These need a ClientToken: without, a lost answer launches twice.
     create_fleet = partialmethod(_call, "CreateFleet")

@@ -108,11 +108,11 @@ ANSWERS = [
         """<launchTemplate><launchTemplateId>lt-1</launchTemplateId>
         <launchTemplateName>bbs-l</launchTemplateName><tagSet/></launchTemplate>""",
     ),
+    ("CreateTags", "<requestId>r</requestId><return>true</return>"),
     (
         "DeleteLaunchTemplate",
         "<launchTemplate><launchTemplateId>lt-1</launchTemplateId></launchTemplate>",
     ),
-    ("CreateTags", "<return>true</return>"),
     ("StartInstances", "<instancesSet><item><instanceId>i-1</instanceId></item></instancesSet>"),
     ("StopInstances", "<instancesSet><item/></instancesSet>"),
 ]

@@ -16,8 +16,9 @@ from twisted.trial.unittest import TestCase
 from bbs.config import EC2
 from bbs.core.clock import IReactor
 from bbs.scaling.ec2 import provider as provider_module
-from bbs.scaling.ec2.client import RATES, Api, EC2Client
+from bbs.scaling.ec2.client import Api, EC2Client
 from bbs.scaling.ec2.provider import EC2Provider
+from bbs.scaling.ec2.throttle import RATES
 from bbs.scaling.interfaces import LaunchRefused, ProviderUnavailable
 from bbs.testing.provider_contract import ProviderContract, WarmContract
 from tests.cloud import moto

@@ -74,7 +74,8 @@ def asking(reactor: Any, way: str, config: EC2) -> tuple[Any, Ask]:
 
         threaded = ThreadedClient(reactor, config)
         return threaded, threaded.call
-    from bbs.scaling.ec2.client import RATES, Api, EC2Client
+    from bbs.scaling.ec2.client import Api, EC2Client
+    from bbs.scaling.ec2.throttle import RATES
 
     # The server takes as many as come.
     rates = {action: rate._replace(size=100_000) for action, rate in RATES.items()}

@@ -12,8 +12,8 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.scaling.ec2 import client
-from bbs.scaling.ec2.client import CHANGING_PATIENCE, DESCRIBING_PATIENCE
 from bbs.scaling.ec2.errors import EC2Error, Verdict
+from bbs.scaling.ec2.throttle import CHANGING_PATIENCE, DESCRIBING_PATIENCE
 from tests.scaling.ec2.tools import MemoryApi, MemoryEC2, Threads, client_error, client_of
 
 RUN = {

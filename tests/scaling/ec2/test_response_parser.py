@@ -12,7 +12,7 @@ from botocore.parsers import create_parser
 from hypothesis import given
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.scaling.ec2.client import RATES
+from bbs.scaling.ec2.throttle import RATES
 from bbs.scaling.ec2.transport import (
     LONGEST,
     Document,

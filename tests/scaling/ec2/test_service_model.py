@@ -33,10 +33,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import EC2, ConfigError
 from bbs.scaling.ec2 import instances, service_model
-from bbs.scaling.ec2.client import RATES, EC2Client
+from bbs.scaling.ec2.client import EC2Client
 from bbs.scaling.ec2.errors import EC2Error, Verdict
 from bbs.scaling.ec2.launch_request import Basis, LaunchStrategy, run_instances
 from bbs.scaling.ec2.spot_fleet import create_fleet, create_template, fleet_of, spot_pools
+from bbs.scaling.ec2.throttle import RATES
 from bbs.scaling.providers import LaunchKit
 from tests.certificates import Signed, certificate
 

@@ -9,7 +9,8 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.scaling.ec2.client import (
+from bbs.scaling.ec2.errors import EC2Error, Verdict
+from bbs.scaling.ec2.throttle import (
     FIRST_CLOSURE,
     LONGEST_CLOSURE,
     RATES,
@@ -17,7 +18,6 @@ from bbs.scaling.ec2.client import (
     ThrottleRate,
     instances_in,
 )
-from bbs.scaling.ec2.errors import EC2Error, Verdict
 
 
 class GateCase(SynchronousTestCase):

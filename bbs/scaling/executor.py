@@ -44,6 +44,9 @@ from bbs.scaling.interfaces import (
 from bbs.scaling.observer import Ages, Inventory
 from bbs.scaling.pools import PoolMemory
 
+_ENDING = (State.WARM, State.DRAINING, State.LOST)
+"""States in which the machine of a server may have to be found, to be ended."""
+
 _log = Logger()
 
 
@@ -101,9 +104,9 @@ class Executor:
         self._traces.update((row.id, row.trace) for row in launching if row.trace)
         if self._strategies:
             unconfirmed = (row for row in launching if row.id not in self._accepted)
-            # The machine of a lost server may have to be found even after a confirmed launch.
-            lost = (r for r in rows if r.state is State.LOST and r.instance_id is None)
-            unlisted = [row for row in (*unconfirmed, *lost) if row.id not in listed]
+            # The machine of a server that ends may have to be found even after a confirmed launch.
+            ending = (r for r in rows if r.state in _ENDING and r.instance_id is None)
+            unlisted = [row for row in (*unconfirmed, *ending) if row.id not in listed]
             self._strategies.read(unlisted, self._own)
         for row in launching:
             server = fleet.servers[row.id]
@@ -492,7 +495,7 @@ class LaunchStrategies:
         """Tell the provider the strategies in the rows of `launches`. Nobody else can have asked
         for those that are `own`."""
         ours = {row.id: row.way for row in launches if row.way and row.scope == self._scope}
-        self._lost = {row.id for row in launches if row.state is State.LOST}
+        self._lost = {row.id for row in launches if row.state in _ENDING}
         self.provider.forget_strategies(ours)
         self.provider.know_strategies(ours, ours.keys() - set(own))
 

@@ -949,6 +949,25 @@ class SeveralWays(CloudCase):
         self.assertEqual(Server.get_by_id(server).way, "this")
         self.assertIn(("terminate", server), self.cloud.calls)
 
+    def test_one_that_drains_is_found_as_well(self) -> None:
+        """It was drained before anybody noted its machine, which ended before a list showed it."""
+        server, launch = self.lose_unnamed(), self.cloud.launch
+
+        def launch_otherwise(launch_id: str) -> Deferred[None]:
+            if launch_id != server or ({server: "this"}, set()) in self.cloud.told:
+                return launch(launch_id)
+            return self.cloud.write_strategy(launch_id, None, "that")
+
+        self.cloud.launch = launch_otherwise  # type: ignore[method-assign]
+        self.cloud.trouble["terminate"] = "ignored"
+        self.cloud.end_quietly(server)
+        self.service.database.run(fleet_admin.ask_drain, server)
+        self.pass_time(CONSISTENCY_GRACE)
+        self.assertEqual(Server.get_by_id(server).state, State.DRAINING)
+        self.pass_time(2 * SETTLED_INTERVAL)
+        self.assertEqual(Server.get_by_id(server).state, State.GONE)
+        self.assertEqual(Server.get_by_id(server).way, "this")
+
     def test_who_keeps_the_fleet_no_more(self) -> None:
         self.cloud.kept.clear()
         Lease.update(holder="f" * 32, identity="host:elsewhere:1").execute()

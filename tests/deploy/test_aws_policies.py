@@ -195,6 +195,19 @@ class PolicyTestCase(MotoCase):
         self.wait_for(provider.terminate(one), self.provider(config).terminate(other))
         return tags
 
+    def a_batch(self) -> None:
+        """Add a launch of several alike, none of which has its own name yet, and the call that
+        gives one of them its name."""
+        alike = {
+            name: "bbs:batch" if value == "bbs:launch" else value
+            for name, value in self.launch().items()
+        }
+        self.assertNotEqual(alike, self.launch())
+        self.tags["i-batch"] = {**OURS, "bbs:batch": LAUNCH}
+        own = [{"Key": key, "Value": LAUNCH} for key in ("Name", "bbs:launch")]
+        named = query("CreateTags", Resources=["i-batch"], Tags=own)
+        self.calls += [Call("ec2", "RunInstances", alike), Call("ec2", "CreateTags", named)]
+
     def wait_for(self, *answers: Any) -> list[Any]:
         self.clock.pump([0.1] * 50)
         return [self.successResultOf(each) for each in answers]
@@ -241,6 +254,7 @@ class LoginServer(PolicyTestCase):
         """Every call that a controller of the fleet makes, and no statement is there for
         nothing."""
         self.a_life(self.config)
+        self.a_batch()
         self.a_life(replace(self.config, address="private"))
         self.from_a_template()
         self.reveal()
@@ -400,6 +414,7 @@ class LoginServer(PolicyTestCase):
             Request("ec2:RebootInstances", instance, ours),
             Request("ec2:CreateTags", instance, requested),
             Request("ec2:CreateTags", instance, {**requested, **ours}),
+            *self.other_names(),
             Request(
                 "ec2:CreateTags",
                 instance,
@@ -436,6 +451,20 @@ class LoginServer(PolicyTestCase):
             pass_role("bbs-login"),
             pass_role("bbs-app", "lambda.amazonaws.com"),
         ]
+
+    def other_names(self) -> Iterator[Request]:
+        """Names for what is not ours, or no instance, and more than a name."""
+        name, ours = ("Name", "bbs:launch"), {"aws:ResourceTag/bbs:fleet": "bbs"}
+        for resource, keys, tags in (
+            ("instance/i-1", name, {}),
+            ("instance/i-1", name, {"aws:ResourceTag/bbs:fleet": "other"}),
+            ("instance/i-1", (*name, "bbs:fleet-id"), ours),
+            ("instance/i-1", (*name, "bbs:batch"), ours),
+            ("volume/vol-1", name, ours),
+            ("image/ami-1", name, ours),
+            ("launch-template/lt-1", name, ours),
+        ):
+            yield Request("ec2:CreateTags", arn("ec2", resource), {"aws:TagKeys": keys, **tags})
 
     def test_denies_what_is_none_of_its_business(self) -> None:
         whole = together(self.login, SPOT, SPOT_FLEET)

@@ -138,6 +138,7 @@ class LoginServer(RolesCase):
         """Each call of a controller, each secret, and what user data and the log shipper ask for;
         and no statement is there for nothing."""
         self.a_life(self.config)
+        self.a_batch()
         self.a_life(replace(self.config, spot=True))
         used = self.assert_allowed(self.login)
         for request in self.own():
@@ -177,7 +178,8 @@ class LoginServer(RolesCase):
             Request("ec2:TerminateInstances", instance),
             Request("ec2:TerminateInstances", instance, {"aws:ResourceTag/bbs:fleet": "other"}),
             Request("ec2:RebootInstances", instance, ours),
-            Request("ec2:CreateTags", instance, ours),
+            Request("ec2:CreateTags", instance, {**ours, "aws:TagKeys": ["bbs:fleet"]}),
+            Request("ec2:CreateTags", instance, {"aws:TagKeys": ["bbs:launch"]}),
             Request("ec2:RunInstances", arn("ec2", f"subnet/{made['PrivateSubnetA'].id}")),
             Request("ec2:RunInstances", arn("ec2", f"security-group/{made['LoginGroup'].id}")),
             Request("ec2:RunInstances", arn("ec2", "launch-template/lt-1")),

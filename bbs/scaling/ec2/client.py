@@ -72,6 +72,7 @@ _LAUNCHES = ThrottleRate(5, 2.0, CHANGING_PATIENCE)
 RATES: Mapping[str, ThrottleRate] = {
     "CreateFleet": _LAUNCHES,
     "CreateLaunchTemplate": _CHANGES,
+    "CreateTags": _CHANGES,
     "DeleteLaunchTemplate": _CHANGES,
     "DescribeImages": _DESCRIBES,
     "DescribeInstances": _DESCRIBES,
@@ -162,6 +163,7 @@ class EC2Client(Service):
     stop_instances = partialmethod(_call, "StopInstances")
     terminate_instances = partialmethod(_call, "TerminateInstances")
     create_launch_template = partialmethod(_call, "CreateLaunchTemplate")
+    create_tags = partialmethod(_call, "CreateTags")
     delete_launch_template = partialmethod(_call, "DeleteLaunchTemplate")
     # These need a ClientToken: without, a lost answer launches twice.
     create_fleet = partialmethod(_call, "CreateFleet")

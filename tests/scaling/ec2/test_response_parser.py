@@ -108,6 +108,7 @@ ANSWERS = [
         """<launchTemplate><launchTemplateId>lt-1</launchTemplateId>
         <launchTemplateName>bbs-l</launchTemplateName><tagSet/></launchTemplate>""",
     ),
+    ("CreateTags", "<requestId>r</requestId><return>true</return>"),
     (
         "DeleteLaunchTemplate",
         "<launchTemplate><launchTemplateId>lt-1</launchTemplateId></launchTemplate>",

@@ -97,6 +97,7 @@ CALLS: list[tuple[str, Mapping[str, Any]]] = [
             **create_template("bbs-l", launch(), {"CpuOptions": {"CoreCount": 1}}),
         },
     ),
+    ("create_tags", {"Resources": ["i-1"], "Tags": [{"Key": "bbs:launch", "Value": ODD}]}),
     ("delete_launch_template", {"LaunchTemplateName": "bbs-l"}),
     ("create_fleet", create_fleet("l", fleet_of(SPOT, spot_pools(SPOT)))),
     ("run_instances", launch()),

@@ -18,6 +18,7 @@ from bbs.config import EC2
 from bbs.config import references as stores
 from bbs.scaling.ec2.client import EC2Client
 from bbs.scaling.ec2.provider import EC2Provider
+from bbs.scaling.interfaces import LaunchFailed
 from bbs.testing.threads import Inline
 from tests.cloud.templates import Template, Templates
 from tests.deploy.aws_policies import (
@@ -157,7 +158,13 @@ class PolicyTestCase(MotoCase):
         api = MemoryApi(lambda: self.client("ec2"), lambda action: Inline())
         client = EC2Client(self.clock, api)
         provider = EC2Provider(
-            self.clock, client, config, lambda server: f"#!{server}", "0", fleet_id=FLEET_ID
+            self.clock,
+            client,
+            config,
+            lambda server: f"#!{server}",
+            "0",
+            fleet_id=FLEET_ID,
+            batch_user_data=lambda batch: f"#!{batch}",
         )
         for service in (client, provider):
             service.startService()
@@ -196,17 +203,20 @@ class PolicyTestCase(MotoCase):
         return tags
 
     def a_batch(self) -> None:
-        """Add a launch of several alike, none of which has its own name yet, and the call that
-        gives one of them its name."""
-        alike = {
-            name: "bbs:batch" if value == "bbs:launch" else value
-            for name, value in self.launch().items()
-        }
-        self.assertNotEqual(alike, self.launch())
-        self.tags["i-batch"] = {**OURS, "bbs:batch": LAUNCH}
-        own = [{"Key": key, "Value": LAUNCH} for key in ("Name", "bbs:launch")]
-        named = query("CreateTags", Resources=["i-batch"], Tags=own)
-        self.calls += [Call("ec2", "RunInstances", alike), Call("ec2", "CreateTags", named)]
+        """Launch several that are alike by one call; each is tagged with its launch afterwards."""
+        provider = self.provider(self.config)
+        written = dict(provider.batches(provider.choose_strategies(6)))
+        provider.know_strategies(written, ())
+        launches = [provider.launch(id) for id in written]
+        for launch in launches:
+            # moto launches one of them.
+            launch.addErrback(lambda failure: failure.trap(LaunchFailed) and None)
+        self.wait_for(*launches)
+        (listed,) = self.wait_for(provider.list())
+        for instance in listed.values():
+            if instance.launch_id in written and instance.instance_id:
+                self.tags[instance.instance_id] = {**OURS, "bbs:batch": "b"}
+                self.wait_for(provider.terminate(instance.launch_id))
 
     def wait_for(self, *answers: Any) -> list[Any]:
         self.clock.pump([0.1] * 50)
@@ -309,6 +319,7 @@ class LoginServer(PolicyTestCase):
         """What the client can ask is what was recorded: bbs asks all of it."""
         self.a_life(self.config)
         self.a_life(self.of_several_pools())
+        self.a_batch()
         self.from_a_template()
         own = {name for name in vars(EC2Client) if not name.startswith("_") and "_" in name}
         actions = {"".join(map(str.capitalize, name.split("_"))) for name in own}
@@ -453,16 +464,19 @@ class LoginServer(PolicyTestCase):
         ]
 
     def other_names(self) -> Iterator[Request]:
-        """Names for what is not ours, or no instance, and more than a name."""
-        name, ours = ("Name", "bbs:launch"), {"aws:ResourceTag/bbs:fleet": "bbs"}
+        """Tags for what is not ours, or was not launched in a batch, or is no instance; and others
+        than that of its launch."""
+        launch, batch = ("bbs:launch",), {"aws:ResourceTag/bbs:batch": "b"}
+        ours = {"aws:ResourceTag/bbs:fleet": "bbs", **batch}
         for resource, keys, tags in (
-            ("instance/i-1", name, {}),
-            ("instance/i-1", name, {"aws:ResourceTag/bbs:fleet": "other"}),
-            ("instance/i-1", (*name, "bbs:fleet-id"), ours),
-            ("instance/i-1", (*name, "bbs:batch"), ours),
-            ("volume/vol-1", name, ours),
-            ("image/ami-1", name, ours),
-            ("launch-template/lt-1", name, ours),
+            ("instance/i-1", launch, batch),
+            ("instance/i-1", launch, {"aws:ResourceTag/bbs:fleet": "other", **batch}),
+            ("instance/i-1", launch, {"aws:ResourceTag/bbs:fleet": "bbs"}),
+            ("instance/i-1", (*launch, "bbs:fleet-id"), ours),
+            ("instance/i-1", ("bbs:batch",), ours),
+            ("volume/vol-1", launch, ours),
+            ("image/ami-1", launch, ours),
+            ("launch-template/lt-1", launch, ours),
         ):
             yield Request("ec2:CreateTags", arn("ec2", resource), {"aws:TagKeys": keys, **tags})
 

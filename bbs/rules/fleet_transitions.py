@@ -53,22 +53,35 @@ def add_launches(
     pooled: bool = False,
     strategies: Sequence[str] = (),
     trace: str = "",
-) -> list[str]:
+    together: Sequence[tuple[str, str]] = (),
+) -> Mapping[str, str | None]:
     """Add rows for `count` launches, as far as `maximum` allows; the launches begin afterwards.
 
     :param pooled: they are for the warm pool.
     :param strategies: launch strategies for the first ones, in order.
     :param trace: that of the users whom the launches are for.
-    :returns: the ids of the new servers.
+    :param together: ids and strategies for all of them, if the provider makes them together. Used
+        if there is room for all, and while no login server of another version may take them over.
+    :returns: the strategy of each new server, by its id.
     """
     _check_leader(me)
     room = maximum - servers.running().count()
-    ids = [
-        servers.add(scope, capacity, now, pooled, strategy, trace)
-        for strategy in islice(chain(strategies, repeat(None)), max(0, min(count, room)))
-    ]
-    page_history.add(*(Event(EventKind.LAUNCHING, now, id) for id in ids))
-    return ids
+    launches: Iterable[tuple[str | None, str | None]]
+    if together and len(together) <= room and _are_of_one_version():
+        launches = together
+    else:
+        chosen = islice(chain(strategies, repeat(None)), max(0, min(count, room)))
+        launches = ((None, strategy) for strategy in chosen)
+    added = {
+        servers.add(scope, capacity, now, pooled, strategy, trace, id): strategy
+        for id, strategy in launches
+    }
+    page_history.add(*(Event(EventKind.LAUNCHING, now, id) for id in added))
+    return added
+
+
+def _are_of_one_version() -> bool:
+    return LoginServer.select(LoginServer.version).distinct().count() <= 1
 
 
 def adopt(me: Member, scope: str, count: int, strategies: Sequence[str] = ()) -> list[str]:
@@ -164,6 +177,13 @@ def resume(me: Member, server: str, maximum: int, now: float) -> bool:
         page_history.add(Event(EventKind.LAUNCHING, now, server))
     Server.update(shelved=False, **begins).where(Server.id == server).execute()
     return True
+
+
+def forget_host(me: Member, server: str) -> None:
+    """Forget where `server`, which is launching, was reached: its machine is about to be started
+    again, and gets another address."""
+    _check_leader(me)
+    _update(_is_launching(server) & Server.port.is_null(), {"host": None})
 
 
 def put_back(me: Member, server: str, now: float) -> None:

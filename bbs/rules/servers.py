@@ -344,9 +344,11 @@ def add(
     pooled: bool = False,
     strategy: str | None = None,
     trace: str = "",
+    server: str | None = None,
 ) -> str:
-    """Add a row for a server that is launching, perhaps for the warm pool; returns its id."""
-    server = new_id()
+    """Add a row for a server that is launching, perhaps for the warm pool; returns its id, a new
+    one if `server` is None."""
+    server = server or new_id()
     row = {"id": server, "scope": scope, "capacity": capacity, "created": now, "shelved": pooled}
     Server.insert({**row, "way": strategy, "trace": trace}).execute()
     return server

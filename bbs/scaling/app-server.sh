@@ -1,5 +1,5 @@
 #!/bin/bash
-# Makes this instance the app server ${server_id} of the fleet "${fleet}".
+# Makes this instance an app server of the fleet "${fleet}".
 #
 # For images of Debian and Ubuntu. An image with bbs in /opt/bbs or in the PATH starts at once; on
 # another one, Python 3.11 or later and what ec2.package names are installed first. The instance
@@ -18,6 +18,30 @@ ended() {
     fi
 }
 trap ended EXIT
+
+server_id='${server_id}' batch='${batch}'
+if [ -n "$batch" ]; then
+    # One of many that were launched at once: its id follows from its number.
+    number=$(python3 - <<'END'
+import os, time, urllib.request
+service = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or "http://169.254.169.254"
+def ask(method, path, header, value):
+    request = urllib.request.Request(service.rstrip("/") + path, None, {header: value}, method=method)
+    return urllib.request.urlopen(request, timeout=5).read().decode()
+for left in reversed(range(30)):
+    try:
+        token = ask("PUT", "/latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds", "60")
+        path = "/latest/meta-data/ami-launch-index"
+        print(int(ask("GET", path, "X-aws-ec2-metadata-token", token)))
+        break
+    except (OSError, ValueError):
+        if not left:
+            raise
+        time.sleep(1)
+END
+    )
+    server_id=$(printf '%s:%s' "$batch" "$number" | sha256sum | cut -c 1-32)
+fi
 
 # Its configuration, for a user of its own alone.
 if ! id bbs >/dev/null 2>&1; then
@@ -64,14 +88,14 @@ if [ -n "$log_group" ]; then
     cat >/etc/bbs/logs.env <<END
 AWS_REGION=${region}
 BBS_LOG_GROUP=$log_group
-BBS_LOG_STREAM=${server_id}
+BBS_LOG_STREAM=$server_id
 END
     systemctl start --no-block bbs-logs.service || true
 fi
 
 cat >/etc/systemd/system/${service}-app.service <<END
 [Unit]
-Description=${service} app server ${server_id}
+Description=${service} app server $server_id
 Wants=network-online.target
 After=network-online.target bbs-logs.service
 # Whichever way it ends, the instance ends with it.
@@ -84,7 +108,7 @@ User=bbs
 Group=bbs
 # Of which trace this launch is part, if it is of one.
 Environment=TRACEPARENT=${traceparent}
-ExecStart=$twistd --nodaemon --pidfile= ${service}-app --config=/etc/bbs/app.toml --server-id=${server_id}
+ExecStart=$twistd --nodaemon --pidfile= ${service}-app --config=/etc/bbs/app.toml --server-id=$server_id
 NotifyAccess=main
 Environment=PYTHONFAULTHANDLER=1
 SyslogIdentifier=${service}-app

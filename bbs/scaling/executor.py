@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import singledispatchmethod
+from itertools import chain, repeat
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
@@ -37,6 +38,7 @@ from bbs.scaling.interfaces import (
     IHasStrategies,
     IKeepsWarm,
     IKnowsInstances,
+    IMakesBatches,
     LaunchFailed,
     LaunchRefused,
     ProviderUnavailable,
@@ -136,7 +138,7 @@ class Executor:
     async def _adopt(self, step: planner.Adopt, fleet: FleetView) -> None:
         strategies, scope = self._choose_strategies(step.count), self._provider.scope
         ids = await self._run(fleet_transitions.adopt, self._me, scope, step.count, strategies)
-        self._launch_all(ids, strategies)
+        self._launch_all(dict(zip(ids, chain(strategies, repeat(None)), strict=False)))
 
     @_take.register
     async def _launch_for_people(self, step: planner.Launch, fleet: FleetView) -> None:
@@ -152,7 +154,10 @@ class Executor:
 
     async def _add(self, count: int, beside: int, pooled: bool = False, trace: str = "") -> None:
         strategies = self._choose_strategies(count, pooled)
-        ids: list[str] = await self._run(
+        together: Sequence[tuple[str, str]] = ()
+        if IMakesBatches.providedBy(self._provider):
+            together = cast("IMakesBatches", self._provider).batches(strategies)
+        added: Mapping[str, str | None] = await self._run(
             fleet_transitions.add_launches,
             self._me,
             count,
@@ -163,26 +168,25 @@ class Executor:
             pooled,
             strategies,
             trace,
+            together,
         )
-        what = "server" if len(ids) == 1 else "servers"
+        what = "server" if len(added) == 1 else "servers"
         why = " to stand by" if pooled else ""
-        _log.info("launching {count} {what}{why}", count=len(ids), what=what, why=why)
-        self._own.update(ids)
+        _log.info("launching {count} {what}{why}", count=len(added), what=what, why=why)
+        self._own.update(added)
         if trace:
-            self._traces.update(dict.fromkeys(ids, trace))
-        self._launch_all(ids, strategies, pooled)
+            self._traces.update(dict.fromkeys(added, trace))
+        self._launch_all(added, pooled)
 
     def _choose_strategies(self, count: int, pooled: bool = False) -> Sequence[str]:
         found = self._strategies
         return found.provider.choose_strategies(count, pooled) if found else ()
 
-    def _launch_all(
-        self, ids: Collection[str], strategies: Iterable[str], pooled: bool = False
-    ) -> None:
+    def _launch_all(self, added: Mapping[str, str | None], pooled: bool = False) -> None:
         if self._strategies:
-            written = dict(zip(ids, strategies, strict=False))
+            written = {id: strategy for id, strategy in added.items() if strategy}
             self._strategies.provider.know_strategies(written, ())
-        for id in ids:
+        for id in added:
             self.ages.began(id)
             self._ask(id, pooled)
 
@@ -369,6 +373,7 @@ class Executor:
     async def _start(self, id: str) -> None:
         if not self._warm_provider or not self._take_turn(id):
             return
+        await self._run(fleet_transitions.forget_host, self._me, id)
         try:
             await self._warm_provider.start(id)
         except LaunchRefused as error:

@@ -147,6 +147,14 @@ class IHasStrategies(Interface):
         """Forget all launches but `kept`: they have ended, or another controller continues them."""
 
 
+class IMakesBatches(IHasStrategies):
+    """A provider that asks for several launches in one call, if it may choose their ids."""
+
+    def batches(strategies: Sequence[str]) -> Sequence[tuple[str, str]]:
+        """Ids, each with the strategy to write down, for launches that are made together by such
+        first `strategies`; in any order. Empty if they are better made one by one."""
+
+
 class IHasPools(IHasStrategies):
     """A provider whose strategies take machines from several pools of capacity, in zones that may
     fail each by itself. The fleet knows which launches served, and so says what to prefer."""

@@ -159,11 +159,13 @@ class Launches:
             user_data = unpacked(whole.get("UserData", ""))
         except ValueError as error:
             raise CloudError("InvalidParameterValue", str(error)) from error
-        answer = await self._moto.ask(with_volume_sizes(whole), identity)
+        # moto launches the least of what is asked for, EC2 as much as it can.
+        asked = {**with_volume_sizes(whole), "MinCount": whole.get("MaxCount", "1")}
+        answer = await self._moto.ask(asked, identity)
         launched: list[Machine] = []
         if answer.status < 400:
-            for _, item in items(ElementTree.fromstring(answer.body)):
-                launched.append(self._launched(item, whole, user_data))
+            for number, (_, item) in enumerate(items(ElementTree.fromstring(answer.body))):
+                launched.append(self._launched(item, whole, user_data, number))
         return answer, launched
 
     def _refuse_spot(self, whole: Mapping[str, str]) -> None:
@@ -179,7 +181,7 @@ class Launches:
             raise CloudError("MaxSpotInstanceCountExceeded", "Max spot instance count exceeded")
 
     def _launched(
-        self, item: ElementTree.Element, whole: Mapping[str, str], user_data: str
+        self, item: ElementTree.Element, whole: Mapping[str, str], user_data: str, number: int
     ) -> Machine:
         subnet = text(item, "subnetId")
         public = whole.get("NetworkInterface.1.AssociatePublicIpAddress")
@@ -200,6 +202,7 @@ class Launches:
             public=given,
             spot=whole.get("InstanceMarketOptions.MarketType") == "spot",
             profile=whole.get("IamInstanceProfile.Name", ""),
+            number=number,
             volumes=volumes(whole),
             volume_tags=tags_asked(whole, "volume"),
         )

@@ -53,8 +53,9 @@ class Machine:
     name, with what was asked (`Encrypted`, `VolumeType`, …), and `volume_tags` theirs.
 
     `public`: it has a public address while it runs. `spot`: it can be interrupted. `booted`: its
-    user data has been run. `interrupted`: when it will be taken away, as it has been told;
-    `rebalance`: when it was told that this may be soon.
+    user data has been run. `number`: which of those that were launched by one call. `interrupted`:
+    when it will be taken away, as it has been told; `rebalance`: when it was told that this may be
+    soon.
     """
 
     instance_id: str
@@ -75,6 +76,7 @@ class Machine:
     booted: bool = False
     interrupted: float | None = None
     rebalance: float | None = None
+    number: int = 0
     reasons: list[tuple[float, str]] = field(default_factory=list)
     volumes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     volume_tags: Mapping[str, str] = field(default_factory=dict)
@@ -173,6 +175,7 @@ def show(
         for name in ("instanceState", "currentState"):
             _set_state(item.find(f"{{*}}{name}"), state)
         if item.find("{*}instanceState") is not None:
+            _set(item, "amiLaunchIndex", str(machine.number))  # moto says 0 of each.
             _set_addresses(item, machine, state)
             _set_reasons(item, machine, time)
     for parent in list(root.iter()):

@@ -192,6 +192,7 @@ def tree(machine: Machine, region: str) -> dict[str, str]:
         "instance-id": machine.instance_id,
         "instance-type": machine.kind,
         "ami-id": machine.image_id,
+        "ami-launch-index": str(machine.number),
         "instance-life-cycle": "spot" if machine.spot else "on-demand",
         "local-ipv4": machine.address,
         "local-hostname": machine.address,

@@ -159,6 +159,13 @@ def requests(call: Call, account: Account) -> Iterator[Request]:
         for name, id in asked.items():
             if name.startswith("InstanceId."):
                 yield Request(action, arn("ec2", f"instance/{id}"), account.context(id))
+    elif action == "ec2:CreateTags":
+        given = _seen({tag["Key"]: tag["Value"] for _, tag in items(asked, "Tag")})
+        for name, id in asked.items():
+            if name.startswith("ResourceId."):
+                assert id.startswith("i-"), id
+                context = {**account.context(id), **given}
+                yield Request(action, arn("ec2", f"instance/{id}"), context)
     elif call.action.startswith("Describe"):
         yield Request(action, "*")
     elif action == "ssm:GetParameter":
@@ -220,11 +227,16 @@ def _tags_given(asked: Mapping[str, str]) -> dict[str, dict[str, str | Sequence[
     given: dict[str, dict[str, str | Sequence[str]]] = {}
     for _, specification in items(asked, "TagSpecification"):
         tags = {tag["Key"]: tag["Value"] for _, tag in items(specification, "Tag")}
-        given[specification["ResourceType"]] = {
-            "aws:TagKeys": list(tags),
-            **{f"aws:RequestTag/{key}": value for key, value in tags.items()},
-        }
+        given[specification["ResourceType"]] = _seen(tags)
     return given
+
+
+def _seen(tags: Mapping[str, str]) -> dict[str, str | Sequence[str]]:
+    """What conditions see of tags that a request gives."""
+    return {
+        "aws:TagKeys": list(tags),
+        **{f"aws:RequestTag/{key}": value for key, value in tags.items()},
+    }
 
 
 def launch_requests(

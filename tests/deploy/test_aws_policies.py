@@ -18,6 +18,7 @@ from bbs.config import EC2
 from bbs.config import references as stores
 from bbs.scaling.ec2.client import EC2Client
 from bbs.scaling.ec2.provider import EC2Provider
+from bbs.scaling.interfaces import LaunchFailed
 from bbs.testing.threads import Inline
 from tests.cloud.templates import Template, Templates
 from tests.deploy.aws_policies import (
@@ -157,7 +158,13 @@ class PolicyTestCase(MotoCase):
         api = MemoryApi(lambda: self.client("ec2"), lambda action: Inline())
         client = EC2Client(self.clock, api)
         provider = EC2Provider(
-            self.clock, client, config, lambda server: f"#!{server}", "0", fleet_id=FLEET_ID
+            self.clock,
+            client,
+            config,
+            lambda server: f"#!{server}",
+            "0",
+            fleet_id=FLEET_ID,
+            batch_user_data=lambda batch: f"#!{batch}",
         )
         for service in (client, provider):
             service.startService()
@@ -194,6 +201,22 @@ class PolicyTestCase(MotoCase):
                 self.wait_for(change(one))
         self.wait_for(provider.terminate(one), self.provider(config).terminate(other))
         return tags
+
+    def a_batch(self) -> None:
+        """Launch several that are alike by one call; each is tagged with its launch afterwards."""
+        provider = self.provider(self.config)
+        written = dict(provider.batches(provider.choose_strategies(6)))
+        provider.know_strategies(written, ())
+        launches = [provider.launch(id) for id in written]
+        for launch in launches:
+            # moto launches one of them.
+            launch.addErrback(lambda failure: failure.trap(LaunchFailed) and None)
+        self.wait_for(*launches)
+        (listed,) = self.wait_for(provider.list())
+        for instance in listed.values():
+            if instance.launch_id in written and instance.instance_id:
+                self.tags[instance.instance_id] = {**OURS, "bbs:batch": "b"}
+                self.wait_for(provider.terminate(instance.launch_id))
 
     def wait_for(self, *answers: Any) -> list[Any]:
         self.clock.pump([0.1] * 50)
@@ -241,6 +264,7 @@ class LoginServer(PolicyTestCase):
         """Every call that a controller of the fleet makes, and no statement is there for
         nothing."""
         self.a_life(self.config)
+        self.a_batch()
         self.a_life(replace(self.config, address="private"))
         self.from_a_template()
         self.reveal()
@@ -295,6 +319,7 @@ class LoginServer(PolicyTestCase):
         """What the client can ask is what was recorded: bbs asks all of it."""
         self.a_life(self.config)
         self.a_life(self.of_several_pools())
+        self.a_batch()
         self.from_a_template()
         own = {name for name in vars(EC2Client) if not name.startswith("_") and "_" in name}
         actions = {"".join(map(str.capitalize, name.split("_"))) for name in own}
@@ -400,6 +425,7 @@ class LoginServer(PolicyTestCase):
             Request("ec2:RebootInstances", instance, ours),
             Request("ec2:CreateTags", instance, requested),
             Request("ec2:CreateTags", instance, {**requested, **ours}),
+            *self.other_names(),
             Request(
                 "ec2:CreateTags",
                 instance,
@@ -436,6 +462,23 @@ class LoginServer(PolicyTestCase):
             pass_role("bbs-login"),
             pass_role("bbs-app", "lambda.amazonaws.com"),
         ]
+
+    def other_names(self) -> Iterator[Request]:
+        """Tags for what is not ours, or was not launched in a batch, or is no instance; and others
+        than that of its launch."""
+        launch, batch = ("bbs:launch",), {"aws:ResourceTag/bbs:batch": "b"}
+        ours = {"aws:ResourceTag/bbs:fleet": "bbs", **batch}
+        for resource, keys, tags in (
+            ("instance/i-1", launch, batch),
+            ("instance/i-1", launch, {"aws:ResourceTag/bbs:fleet": "other", **batch}),
+            ("instance/i-1", launch, {"aws:ResourceTag/bbs:fleet": "bbs"}),
+            ("instance/i-1", (*launch, "bbs:fleet-id"), ours),
+            ("instance/i-1", ("bbs:batch",), ours),
+            ("volume/vol-1", launch, ours),
+            ("image/ami-1", launch, ours),
+            ("launch-template/lt-1", launch, ours),
+        ):
+            yield Request("ec2:CreateTags", arn("ec2", resource), {"aws:TagKeys": keys, **tags})
 
     def test_denies_what_is_none_of_its_business(self) -> None:
         whole = together(self.login, SPOT, SPOT_FLEET)

@@ -27,10 +27,8 @@ from tests.deploy.stack_case import MadeCase
 from tests.deploy.stack_template import template
 
 OTHERWISE = {
-    # The URLs are in the Secrets Manager, and no launch template is used: what nobody needs is
-    # in no role.
+    # The URLs are in the Secrets Manager: what nobody needs is in no role.
     "ItsSecrets",
-    "OrByATemplateOfOurs",
 }
 """Statements of `docs/aws` that the stack's roles do without."""
 
@@ -101,7 +99,12 @@ class Statements(RolesCase):
 
     def test_as_documented(self) -> None:
         for name, files in {
-            "LoginRole": ("login-server-policy.json", "spot-policy.json", "logs-policy.json"),
+            "LoginRole": (
+                "login-server-policy.json",
+                "spot-policy.json",
+                "spot-fleet-policy.json",
+                "logs-policy.json",
+            ),
             "AppRole": ("app-server-policy.json", "logs-policy.json"),
         }.items():
             wanted = {
@@ -135,8 +138,8 @@ class LoginServer(RolesCase):
         """Each call of a controller, each secret, and what user data and the log shipper ask for;
         and no statement is there for nothing."""
         self.a_life(self.config)
-        # One pool: its role may not ask for the best of several yet.
-        self.a_life(replace(self.config, spot=True, instance_type=self.config.instance_type[:1]))
+        self.a_batch()
+        self.a_life(replace(self.config, spot=True))
         used = self.assert_allowed(self.login)
         for request in self.own():
             sids = allowing(self.login, request)
@@ -175,10 +178,11 @@ class LoginServer(RolesCase):
             Request("ec2:TerminateInstances", instance),
             Request("ec2:TerminateInstances", instance, {"aws:ResourceTag/bbs:fleet": "other"}),
             Request("ec2:RebootInstances", instance, ours),
-            Request("ec2:CreateTags", instance, ours),
+            Request("ec2:CreateTags", instance, {**ours, "aws:TagKeys": ["bbs:fleet"]}),
+            Request("ec2:CreateTags", instance, {"aws:TagKeys": ["bbs:launch"]}),
             Request("ec2:RunInstances", arn("ec2", f"subnet/{made['PrivateSubnetA'].id}")),
             Request("ec2:RunInstances", arn("ec2", f"security-group/{made['LoginGroup'].id}")),
-            Request("ec2:RunInstances", arn("ec2", "launch-template/lt-1"), ours),
+            Request("ec2:RunInstances", arn("ec2", "launch-template/lt-1")),
             Request("ec2:RunInstances", arn("ec2", "image/ami-1", ""), {"ec2:Owner": ACCOUNT}),
             pass_role(made["LoginRole"].name),
             pass_role(made["AppRole"].name, "lambda.amazonaws.com"),

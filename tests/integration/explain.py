@@ -412,6 +412,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
             ),
             lambda: fleet_transitions.ownership("server0"),
             lambda: fleet_transitions.park(CONTROLLER, "launching", NOW),
+            lambda: fleet_transitions.forget_host(CONTROLLER, "launching"),
             lambda: fleet_transitions.put_back(CONTROLLER, "launching", NOW),
             lambda: [
                 Server.update(shelved=True).where(Server.id == "launching").execute(),

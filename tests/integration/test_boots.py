@@ -241,7 +241,7 @@ def app_server() -> str:
     kit = LaunchKit(
         None, config.ec2, "", lambda server: [], {}, lambda server: text, lambda stop: None
     )
-    return user_data_maker(kit)(SERVER)
+    return user_data_maker(kit).of_launch(SERVER)
 
 
 class OfOnesOwn(Machines):

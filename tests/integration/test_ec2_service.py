@@ -22,6 +22,7 @@ from twisted.internet.error import ConnectError
 from twisted.internet.task import deferLater
 
 from bbs.limits.password_hashing import OWASP
+from bbs.scaling.ec2.launch_request import member
 from tests.cloud import Cloud, Faults, Rule, error, hang, hold, hold_answer
 from tests.integration.service import (
     Person,
@@ -76,7 +77,10 @@ class CloudService(Service):
 
     def instances(self) -> Counter[str]:
         """How many instances there ever were, by the launch that they are of."""
-        return Counter(machine.tags["bbs:launch"] for machine in self.cloud.instances())
+        return Counter(
+            machine.tags.get("bbs:launch") or member(machine.tags["bbs:batch"], machine.number)
+            for machine in self.cloud.instances()
+        )
 
     def asked(self, action: str) -> int:
         """How many calls of a kind there were."""
@@ -275,6 +279,55 @@ class Killed(CloudServiceCase):
         login.close()
         await eventually(lambda: not cloud.instances(alive=True), "the instance ends", 60.0)
         return successor
+
+
+class Many(CloudServiceCase):
+    """More than a handful is launched at once: by one call in each subnet."""
+
+    COUNT = 8
+
+    async def many(self) -> CloudService:
+        fleet = {"minimum": self.COUNT, "idle_grace": 60.0, "heartbeat_interval": 0.5}
+        return await self.on_cloud(fleet=fleet)
+
+    async def all_serve(self, service: CloudService) -> None:
+        await service.fleet_is(
+            lambda servers: [s["state"] for s in servers] == ["ready"] * self.COUNT,
+            "all are ready",
+            120.0,
+        )
+        self.assertEqual([*service.instances().values()], [1] * self.COUNT)
+
+    async def test_each_serves(self) -> None:
+        """They are tagged with their launches, and end as others do."""
+        service = await self.many()
+        process = await service.login_server()
+        await self.all_serve(service)
+        self.assertEqual(service.asked("RunInstances"), len(service.cloud.subnet_ids))
+        await eventually(lambda: service.asked("CreateTags") >= self.COUNT, "they are tagged")
+        await service.register("ann")
+        person = await service.person("ann")
+        person.wire.close()
+        await process.kill()
+        # The next one knows nothing of the calls.
+        await service.login_server()
+        victim = service.cloud.instances(alive=True)[0]
+        await service.cloud.terminate(victim.instance_id)
+        await eventually(
+            lambda: len(service.cloud.instances(alive=True)) == self.COUNT, "another replaces it"
+        )
+        self.assertEqual(len(service.cloud.instances()), self.COUNT + 1)
+
+    async def test_killed_before_the_answer(self) -> None:
+        """The login server is, when EC2 has launched them, and its successor goes on."""
+        service = await self.many()
+        service.cloud.faults = Faults(Rule("RunInstances", hold_answer(), times=1))
+        process = await service.login_server()
+        (held,) = await eventually(lambda: service.cloud.holding, "an answer is under way")
+        await process.kill()
+        held.cut()
+        await service.login_server()
+        await self.all_serve(service)
 
 
 class Away(CloudServiceCase):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.load.simulation import batches
 from tests.load.simulation.breaks import Breaks
 from tests.load.simulation.world import World
 
@@ -67,3 +68,9 @@ class Rounds(SynchronousTestCase):
         """Those that few rounds notice; `python -m tests.load.simulation --breaks` has them all."""
         for name, seed in NOTICED.items():
             self.assertTrue(self.live(seed, Breaks([name])).complaints, name)
+
+    def test_many_at_once(self) -> None:
+        """By one call for each subnet, and none that EC2 throttles."""
+        launched, _, api = batches.live(100, together=True)
+        self.assertEqual((api.calls["RunInstances"], api.throttled), (3, 0))
+        self.assertLess(launched, 5.0)

@@ -28,7 +28,8 @@ class FleetCase(RulesCase):
         self.assertEqual(self.call(membership.observe, me, Tally()).lease.holder, me.id)
 
     def launch(self, count: int = 1, scope: str = "test", maximum: int = 20) -> list[str]:
-        return self.call(fleet_transitions.add_launches, ONE, count, scope, 2, maximum, self.now)
+        args = (ONE, count, scope, 2, maximum, self.now)
+        return list(self.call(fleet_transitions.add_launches, *args))
 
     def row(self, server: str) -> Server:
         return Server.get(Server.id == server)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bbs.core.values import DrainCause, Instance, LossCause, State, Tally, Urgency
 from bbs.rules import fleet_admin, fleet_transitions, membership, placement
 from bbs.rules.servers import OPERATOR, ServerRow, pool_of
-from bbs.storage.models import Place, Server, User
+from bbs.storage.models import LoginServer, Place, Server, User
 from tests.database_case import on_both_databases
 from tests.rules.fleet_case import ONE, TWO, FleetCase
 
@@ -45,6 +45,7 @@ class NotTheController(FleetCase):
             self.not_controller(fleet_transitions.forget_peer, ONE, TWO.id)
             self.not_controller(fleet_transitions.park, ONE, server, self.now)
             self.not_controller(fleet_transitions.resume, ONE, server, 20, self.now)
+            self.not_controller(fleet_transitions.forget_host, ONE, server)
             self.not_controller(fleet_transitions.put_back, ONE, server, self.now)
 
 
@@ -68,7 +69,7 @@ class AServersLife(FleetCase):
     def test_by_which_way_a_launch_is_asked_for(self) -> None:
         """It is written with the launch, and before it is another."""
         args = (ONE, 3, "test", 2, 20, self.now, False, ["one", "two"])
-        ids = self.call(fleet_transitions.add_launches, *args)
+        ids = list(self.call(fleet_transitions.add_launches, *args))
         self.assertEqual([self.row(id).way for id in ids], ["one", "two", None])
         for id, before, done in (
             (ids[0], "one", True),
@@ -83,6 +84,25 @@ class AServersLife(FleetCase):
         adopted = self.call(fleet_transitions.adopt, ONE, "test", 2, ["one"])
         self.assertEqual(sorted(adopted), sorted(asked))
         self.assertEqual([self.row(id).way for id in adopted], ["one", None])
+
+    def test_launches_that_are_made_together(self) -> None:
+        """They have the provider's ids, if there is room for all of them, and while no login server
+        of another version may take them over."""
+        together = [("a", "one of 2"), ("b", "one of 2")]
+
+        def add(room: int) -> dict[str, str | None]:
+            maximum = Server.select().count() + room
+            args = (ONE, 2, "test", 2, maximum, self.now, False, ["one", "one"], "", together)
+            added = self.call(fleet_transitions.add_launches, *args)
+            self.assertEqual({id: self.row(id).way for id in added}, added)
+            return dict(added)
+
+        self.assertEqual(list(add(1).values()), ["one"])
+        self.call(membership.enroll, TWO)
+        LoginServer.update(version="0.3.0").where(LoginServer.id == TWO.id).execute()
+        self.assertEqual(list(add(2).values()), ["one", "one"])
+        LoginServer.delete().where(LoginServer.id == TWO.id).execute()
+        self.assertEqual(add(2), dict(together))
 
     def test_never_above_the_maximum(self) -> None:
         self.assertEqual(len(self.launch(3, maximum=4)), 3)

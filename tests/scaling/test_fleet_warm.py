@@ -346,9 +346,19 @@ class Stopped(WarmCase):
         id = self.successResultOf(asked)
         self.pass_time(4)
         self.successResultOf(self.cloud.stop_quietly(id))
+        Server.update(host="198.51.100.9").where(Server.id == id).execute()
+        start, hosts = self.cloud.start, []
+
+        def noting(launch_id: str) -> Deferred[None]:
+            hosts.append(Server.get(Server.id == id).host)
+            return start(launch_id)
+
+        self.cloud.start = noting  # type: ignore[method-assign]
         self.service.boots = True
         self.pass_time(20)
         self.assertEqual(Server.get(Server.id == id).state, State.READY)
+        # It gets another address, and a list may be late to tell it.
+        self.assertEqual(hosts, [None])
 
     def test_an_orphan_that_is_stopped_is_ended(self) -> None:
         self.launch_unseen("orphan")

@@ -38,7 +38,7 @@ async def _make(kit: LaunchKit) -> IProvider:
     files = Workers(kit.reactor, "user-data", 1)
     files.startService()
     try:
-        make_user_data = await files.run(user_data_maker, kit)
+        user_data = await files.run(user_data_maker, kit)
     finally:
         await files.stopService()
     client = client_for(kit.reactor, kit.section)
@@ -48,11 +48,12 @@ async def _make(kit: LaunchKit) -> IProvider:
         kit.reactor,
         client,
         kit.section,
-        make_user_data,
+        user_data.of_launch,
         __version__,
         fleet_id=kit.fleet_id,
         other_ids=kit.other_ids,
         former=kit.former,
+        batch_user_data=user_data.of_batch,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
@@ -16,11 +16,13 @@ from twisted.internet.interfaces import IReactorTime
 from bbs.core.addresses import PRIVATE, fill_name
 from bbs.core.values import Instance
 from bbs.scaling.ec2.launch_request import (
+    BATCH_TAG,
     FLEET_ID_TAG,
     FLEET_TAG,
     LAUNCH_TAG,
     VERSION_TAG,
     LaunchStrategy,
+    member,
 )
 
 REMEMBERED = 60.0  # seconds for which an answer counts that EC2's descriptions do not confirm yet
@@ -33,7 +35,7 @@ _HOSTS = {"public": "PublicIpAddress", "dns": "PublicDnsName"}
 class EC2Instance:
     """An instance, as EC2 described it. `fleet_id` and `fleet` are tags: the fleet it belongs to,
     and its name for people. `reason`: why it is in its state, in one line; "" if EC2 does not
-    say."""
+    say. `is_named`: it is tagged with its launch, and not only with its batch."""
 
     id: str
     launch_id: str
@@ -47,6 +49,7 @@ class EC2Instance:
     fleet_id: str = ""
     fleet: str = ""
     version: str = ""
+    is_named: bool = True
 
     @property
     def ends(self) -> bool:
@@ -72,7 +75,7 @@ def machines(answer: Mapping[str, Any], address: str) -> Iterator[EC2Instance]:
             launched = described.get("LaunchTime")
             yield EC2Instance(
                 id=described["InstanceId"],
-                launch_id=tags.get(LAUNCH_TAG, ""),
+                launch_id=_launch_of(tags, described.get("AmiLaunchIndex", 0)),
                 state=described["State"]["Name"],
                 kind=described.get("InstanceType", ""),
                 host=_host(described, address),
@@ -83,7 +86,14 @@ def machines(answer: Mapping[str, Any], address: str) -> Iterator[EC2Instance]:
                 fleet_id=tags.get(FLEET_ID_TAG, ""),
                 fleet=tags.get(FLEET_TAG, ""),
                 version=tags.get(VERSION_TAG, ""),
+                is_named=LAUNCH_TAG in tags or BATCH_TAG not in tags,
             )
+
+
+def _launch_of(tags: Mapping[str, str], number: int) -> str:
+    if LAUNCH_TAG in tags or BATCH_TAG not in tags:
+        return tags.get(LAUNCH_TAG, "")
+    return member(tags[BATCH_TAG], number)
 
 
 def unseen(id: str, kind: str, subnet: str, tags: Iterable[Mapping[str, str]]) -> EC2Instance:
@@ -159,6 +169,7 @@ class InstanceStates:
         self._ids = ids
         self._former = former
         self._known: dict[str, _Known] = {}
+        self._by_launch: dict[str, dict[str, _Known]] = {}
 
     def launched(self, machine: EC2Instance) -> None:
         """Learn an instance from an answer of RunInstances."""
@@ -178,7 +189,7 @@ class InstanceStates:
             known = self._known[id]
             lived = known.described and not known.machine.ends
             if lived or known.heard_at <= remembered:
-                del self._known[id]
+                self._forget(id)
 
     def answered(self, id: str, state: str) -> None:
         """Learn an instance's state from TerminateInstances, StopInstances or StartInstances."""
@@ -187,14 +198,14 @@ class InstanceStates:
             left = known.machine.host or known.left
             host = known.machine.host if self._keeps_addresses else None
             self._learn(replace(known.machine, state=state, host=host), described=False)
-            self._known[id] = replace(self._known[id], changed=self._seconds(), left=left)
+            self._know(id, replace(self._known[id], changed=self._seconds(), left=left))
 
     def has_ended(self, launch_id: str) -> None:
         """Learn from a launch's token that its instance has ended; EC2 need not show it."""
         if not self.of(launch_id):
             reason = "EC2 says that it has ended"
             ended = EC2Instance("", launch_id, "terminated", reason=reason)
-            self._known[_ended(launch_id)] = _Known(ended, self._seconds(), described=False)
+            self._know(_ended(launch_id), _Known(ended, self._seconds(), described=False))
 
     def _learn(self, machine: EC2Instance, described: bool) -> None:
         now, known = self._seconds(), self._known.get(machine.id)
@@ -202,7 +213,7 @@ class InstanceStates:
             machine = _tagged_as(machine, known.machine)
         if not self._is_ours(machine):
             return
-        self._known.pop(_ended(machine.launch_id), None)
+        self._forget(_ended(machine.launch_id))
         if known:
             recent = described and now - known.changed < REMEMBERED
             behind = recent and machine.stopped != known.machine.stopped
@@ -216,10 +227,24 @@ class InstanceStates:
             unaddressed = _unaddressed_since(known, machine, now)
             fresh = replace(known, machine=machine, heard_at=now, described=described)
             fresh = replace(fresh, unaddressed=unaddressed)
-        self._known[machine.id] = fresh
+        self._know(machine.id, fresh)
+
+    def _know(self, key: str, known: _Known) -> None:
+        before = self._known.get(key)
+        if before and before.machine.launch_id != known.machine.launch_id:
+            self._forget(key)
+        self._known[key] = known
+        self._by_launch.setdefault(known.machine.launch_id, {})[key] = known
+
+    def _forget(self, key: str) -> None:
+        if known := self._known.pop(key, None):
+            own = self._by_launch[known.machine.launch_id]
+            del own[key]
+            if not own:
+                del self._by_launch[known.machine.launch_id]
 
     def explain(self, id: str, why: str) -> None:
-        self._known[id] = replace(self._known[id], why=why)
+        self._know(id, replace(self._known[id], why=why))
 
     def _is_ours(self, machine: EC2Instance) -> bool:
         if machine.fleet_id:
@@ -229,8 +254,13 @@ class InstanceStates:
     def of(self, launch_id: str) -> list[EC2Instance]:
         """The instances of a launch, the one that counts first. Two if a controller died in
         between."""
-        own = [k.machine for k in self._known.values() if k.machine.launch_id == launch_id]
-        return sorted(own, key=_rank)
+        own = self._by_launch.get(launch_id, {}).values()
+        return sorted((known.machine for known in own), key=_rank)
+
+    @property
+    def launches(self) -> Set[str]:
+        """The ids of launches that have an instance, or had."""
+        return self._by_launch.keys()
 
     def just_launched(self, id: str) -> bool:
         """Whether the instance is so new that descriptions may lack it."""
@@ -242,7 +272,7 @@ class InstanceStates:
     def surplus(self) -> list[str]:
         """The ids of instances whose launch has an earlier one. Instances without a fleet's id are
         left alone: they may belong to another fleet of the name."""
-        groups = self._by_launch().values()
+        groups = self._groups().values()
         later = (m for group in groups for m in sorted(group, key=_rank)[1:])
         return [m.id for m in later if m.fleet_id and not m.ends]
 
@@ -262,7 +292,7 @@ class InstanceStates:
         return {id for id in alive if id}
 
     def instances(self) -> dict[str, Instance]:
-        groups = self._by_launch().items()
+        groups = self._groups().items()
         return {id: self._instance(min(group, key=_rank)) for id, group in groups}
 
     def instance_of(self, launch_id: str) -> Instance | None:
@@ -291,12 +321,12 @@ class InstanceStates:
             pool=str(LaunchStrategy(machine.kind, subnet, machine.spot)) if machine.kind else "",
         )
 
-    def _by_launch(self) -> dict[str, list[EC2Instance]]:
-        groups: dict[str, list[EC2Instance]] = {}
-        for known in self._known.values():
-            if known.machine.launch_id:
-                groups.setdefault(known.machine.launch_id, []).append(known.machine)
-        return groups
+    def _groups(self) -> Mapping[str, list[EC2Instance]]:
+        return {
+            id: [known.machine for known in own.values()]
+            for id, own in self._by_launch.items()
+            if id
+        }
 
 
 def _tagged_as(machine: EC2Instance, known: EC2Instance) -> EC2Instance:
@@ -306,6 +336,7 @@ def _tagged_as(machine: EC2Instance, known: EC2Instance) -> EC2Instance:
         fleet_id=machine.fleet_id or known.fleet_id,
         fleet=machine.fleet or known.fleet,
         version=machine.version or known.version,
+        is_named=machine.is_named if machine.launch_id else known.is_named,
     )
 
 

@@ -43,6 +43,9 @@ FLEET_ID_TAG = "bbs:fleet-id"
 """The tag with the id of the fleet. `FLEET_TAG` has its configured name, for people to read: a copy
 of the database is another fleet of the same name."""
 
+BATCH_TAG = "bbs:batch"
+"""The tag with the id of a batch: many instances of one call, with a launch for each."""
+
 MAX_BYTES = 16384  # EC2's limit for user data, before base64
 BUILT_IN = "app-server.sh"
 
@@ -91,6 +94,12 @@ def token(launch_id: str, strategy: LaunchStrategy) -> str:
     return f"{launch_id[:39]}-{digest[:24]}"
 
 
+def member(batch_id: str, number: int) -> str:
+    """The launch id of an instance of a batch, by its AmiLaunchIndex; `app-server.sh` has this
+    too."""
+    return hashlib.sha256(f"{batch_id}:{number}".encode()).hexdigest()[:32]
+
+
 def run_instances(
     config: EC2,
     launch_id: str,
@@ -99,16 +108,17 @@ def run_instances(
     basis: Basis,
     version: str,
     fleet_id: str,
+    count: int = 1,
 ) -> dict[str, Any]:
-    """The parameters of RunInstances. The launch template decides what the configuration leaves
-    open, but never the instance type, the user data, or what becomes of an instance that powers
-    off."""
+    """The parameters of RunInstances; for a `count` of more, `launch_id` is a batch's. The launch
+    template decides what the configuration leaves open, but never the instance type, the user data,
+    or what becomes of an instance that powers off."""
     values = {"Name": config.name, FLEET_TAG: config.name, FLEET_ID_TAG: fleet_id}
-    values |= {LAUNCH_TAG: launch_id, VERSION_TAG: version}
+    values |= {LAUNCH_TAG if count == 1 else BATCH_TAG: launch_id, VERSION_TAG: version}
     tags = [{"Key": key, "Value": value} for key, value in values.items()]
     wanted: dict[str, Any] = {
         "MinCount": 1,
-        "MaxCount": 1,
+        "MaxCount": count,
         "ClientToken": token(launch_id, strategy),
         "InstanceType": strategy.kind,
         "UserData": user_data,
@@ -290,10 +300,18 @@ _ONLY_HERE = {
 }
 
 
-def user_data_maker(kit: LaunchKit) -> Callable[[str], str]:
-    """Return the function that makes user data from the id of a launch. The template is read once,
-    and tried. `ConfigError`: an app server could not boot with it, or reach what only this machine
-    can."""
+@dataclass(frozen=True)
+class UserData:
+    """Makes user data from the id of a launch, and of a batch (None: one template is not for
+    both)."""
+
+    of_launch: Callable[[str], str]
+    of_batch: Callable[[str], str] | None
+
+
+def user_data_maker(kit: LaunchKit) -> UserData:
+    """Read and try the template. `ConfigError`: an app server could not boot with it, or reach what
+    only this machine can."""
     config: EC2 = kit.section
     # At another API's endpoint the instances may be on this machine too.
     if kit.only_here and not config.endpoint_url:
@@ -301,13 +319,21 @@ def user_data_maker(kit: LaunchKit) -> Callable[[str], str]:
         raise ConfigError(f"{key}: instances cannot reach {_ONLY_HERE[key]}")
     template = read_template(config.user_data)
 
-    def fill(server_id: str, trace: str) -> str:
+    def fill(server_id: str, trace: str, batch: str = "") -> str:
         toml = kit.configuration(server_id)
-        return fill_template(template, config, server_id, toml, kit.service_name, trace)
+        return fill_template(template, config, server_id, toml, kit.service_name, trace, batch)
+
+    def of_batch(batch: str) -> str:
+        first = member(batch, 0)
+        return fill("", kit.traceparent(first), batch)
 
     fill(_LONGEST_ID, _LONGEST_TRACE)
     _warn_of_secrets(kit.configuration(_LONGEST_ID))
-    return lambda server_id: fill(server_id, kit.traceparent(server_id))
+    is_for_both = any(field["name"] == "batch" for field in _FIELD.finditer(template))
+    return UserData(
+        lambda server_id: fill(server_id, kit.traceparent(server_id)),
+        of_batch if is_for_both else None,
+    )
 
 
 def read_template(path: str) -> str:
@@ -329,6 +355,7 @@ def fill_template(
     toml: str,
     service_name: str = "bbs",
     traceparent: str = "",
+    batch: str = "",
 ) -> str:
     """A filled-in template. `ConfigError`: it has an unknown field, or is too long for EC2."""
     values = {
@@ -340,6 +367,7 @@ def fill_template(
         "region": config.region,
         "log_group": config.log_group,
         "traceparent": traceparent,
+        "batch": batch,
     }
     place = config.user_data or BUILT_IN
 

@@ -10,13 +10,15 @@ earlier try is unknown, or another controller's try may be under way, the next s
 the later instance is ended when both are seen.
 
 If there are several Spot pools, the first strategy is the best of them that are not in doubt
-(`spot_fleet.py`), in the subnets that keep the fleet in several zones.
+(`spot_fleet.py`), in the subnets that keep the fleet in several zones. Many launches by one
+strategy are asked for together (`launch_batches.py`); those that get no instance fail, and the
+fleet asks for others by the next one.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +29,11 @@ from zope.interface import Interface
 
 from bbs.config import EC2
 from bbs.core.batching import SingleFlight
-from bbs.scaling.ec2 import launch_request, spot_fleet
+from bbs.scaling.ec2 import launch_batches, launch_request, spot_fleet
 from bbs.scaling.ec2.client import EC2Client
 from bbs.scaling.ec2.errors import LACKS, LATER, EC2Error, Verdict, family, quota
 from bbs.scaling.ec2.instance_states import EC2Instance, InstanceStates, machines, unseen
+from bbs.scaling.ec2.launch_batches import LaunchBatch
 from bbs.scaling.ec2.launch_request import Basis, Data, LaunchStrategy, strategies
 from bbs.scaling.ec2.spot_fleet import NoSpot, SpotFleet, SpotFleets
 from bbs.scaling.pools import DOUBTFUL
@@ -45,7 +48,7 @@ LACK_REMEMBERED = 180.0
 
 TEMPLATE_REMEMBERED = 300.0  # seconds; a template may get another default version
 
-Strategy = LaunchStrategy | SpotFleet
+Strategy = LaunchStrategy | SpotFleet | LaunchBatch
 
 _log = Logger()
 
@@ -70,6 +73,8 @@ class InstanceLauncher:
         """The strategy that is written down, by launch id, while no instance is known: the only one
         by which there may be an instance."""
         self._doubts: dict[str, float] = {}  # when last asked for without a known answer
+        self._shared = SingleFlight()
+        self._batch_refused_at = float("-inf")
 
     def prefer(self, doubts: Mapping[str, float], staying: Mapping[str, int]) -> None:
         """As `IHasPools` has it."""
@@ -86,6 +91,17 @@ class InstanceLauncher:
                 chosen.append(str(strategy))
         return chosen
 
+    def batches(self, strategies: Collection[str]) -> list[tuple[str, str]]:
+        """As `IMakesBatches` has it."""
+        if self._seconds() - self._batch_refused_at < launch_batches.NOT_ASKED:
+            return []
+        return [*launch_batches.batches(strategies, self.config)]
+
+    def batch_of(self, launch_id: str) -> str:
+        """The id of the batch of a launch that is asked for; "" if there is none."""
+        strategy = self._written.get(launch_id)
+        return strategy.id if isinstance(strategy, LaunchBatch) else ""
+
     def know(self, written: Mapping[str, str], asked: Collection[str]) -> None:
         """Learn the strategies that are `written` down, by launch id. Another controller may have
         asked for the launches in `asked`. Strategies that have left the configuration are
@@ -93,7 +109,11 @@ class InstanceLauncher:
         by_name: Mapping[str, Strategy] = {str(each): each for each in strategies(self.config)}
         for id, way in written.items():
             name = strategy_of(way)
-            strategy = by_name.get(name) or spot_fleet.parse(self.config, name)
+            strategy = (
+                launch_batches.parse(self.config, way)
+                or by_name.get(name)
+                or spot_fleet.parse(self.config, name)
+            )
             if id not in self._written and strategy and not self.known.of(id):
                 self._written[id] = strategy
                 if id in asked:
@@ -113,12 +133,15 @@ class InstanceLauncher:
         asked_anew = False
         tried: list[Strategy] = []
         strategy = self._written.get(launch_id)
+        if isinstance(strategy, LaunchBatch):
+            return await self._launch_member(launch_id, strategy, basis)
         if strategy is None:
             strategy = self._placement.next(self._living(launch_id), tried, spot)
             await self._take(launch_id, strategy)
         while strategy:
             try:
-                await self._run(launch_id, strategy, basis)
+                await self._run([launch_id], strategy, basis)
+                self.forget(launch_id)
                 return
             except EC2Error as error:
                 if await self._is_settled(launch_id, error):
@@ -150,6 +173,47 @@ class InstanceLauncher:
                 else:
                     raise
 
+    async def _launch_member(self, launch_id: str, batch: LaunchBatch, basis: Basis) -> None:
+        """Make an instance of a launch by its batch: once for all that wait for it."""
+        try:
+            await self._shared.join(batch.id, lambda: self._launch_batch(batch, basis))
+            if not self.known.of(launch_id):
+                raise _too_few(batch.strategy)
+        except EC2Error as error:
+            if error.verdict is Verdict.TOKEN_ENDED:
+                self.known.has_ended(launch_id)
+            if error.verdict in LACKS:
+                self.forget(launch_id)
+            if not self.known.of(launch_id):
+                raise
+        self.forget(launch_id)
+
+    async def _launch_batch(self, batch: LaunchBatch, basis: Basis) -> None:
+        """Ask for the instances of a batch. `EC2Error`: for launches whose instance is unknown."""
+        ids = batch.members
+        try:
+            await self._run(ids, batch, basis)
+        except EC2Error as error:
+            if error.verdict in LATER:
+                raise
+            if error.verdict is Verdict.TOKEN_ENDED or ids[0] in self._doubts:
+                await self.owner.describe_launch(ids[0])
+            if not self.known.launches.isdisjoint(ids):
+                raise
+            if error.verdict in LACKS:
+                self._placement.lacks(batch.strategy, error)
+            # EC2 may hold a quota against a whole batch, or the login server lack a right to it.
+            if error.verdict in (Verdict.QUOTA, Verdict.REFUSED):
+                self._batch_refused_at = self._seconds()
+            if error.verdict in (*LACKS, Verdict.REFUSED):
+                if self._may_still_come(ids[0]):
+                    raise _undecided(error) from None
+                # The next strategy may work, or one by one.
+                raise EC2Error(Verdict.ELSEWHERE, error.code, str(error)) from None
+            raise
+        if set(ids) - self.known.launches:
+            self._placement.lacks(batch.strategy, _too_few(batch.strategy))
+
     def forget(self, launch_id: str) -> None:
         self._written.pop(launch_id, None)
         self._doubts.pop(launch_id, None)
@@ -175,36 +239,48 @@ class InstanceLauncher:
         doubt = self._doubts.get(launch_id)
         return doubt is not None and self._seconds() - doubt < SETTLES
 
-    async def _run(self, launch_id: str, strategy: Strategy, basis: Basis) -> None:
-        before = self._doubts.get(launch_id)
-        self._doubts[launch_id] = self._seconds()
+    async def _run(self, ids: Sequence[str], strategy: Strategy, basis: Basis) -> None:
+        """Ask for launches; all that wait for the call share its doubts."""
+        before = {id: self._doubts[id] for id in ids if id in self._doubts}
+        self._doubts |= dict.fromkeys(ids, self._seconds())
         try:
-            if isinstance(strategy, SpotFleet):
-                launched = await self._run_fleet(launch_id, strategy, basis)
-            else:
-                parameters = self.owner.parameters_of(launch_id, strategy, basis)
-                answer = await self.client.run_instances(**parameters)
-                launched = [(each, strategy) for each in machines(answer, self.config.address)]
+            launched = await self._ask(ids[0], strategy, basis)
         except NoSpot:
             # The answer to every call under this token.
-            self._doubts.pop(launch_id, None)
+            self._settle(ids)
             raise
         except EC2Error as error:
             if not error.doubtful and error.verdict is not Verdict.TOKEN_USED:
-                self._doubts.pop(launch_id, None)
-                if before is not None:
-                    self._doubts[launch_id] = before
+                self._settle(ids)
+                self._doubts |= before
             raise
-        self.forget(launch_id)
+        self._settle(ids)
         for machine, pool in launched:
             self._placement.works(pool)
             self.known.launched(machine)
             _log.info(
                 "launched {server}: {instance}, {way}",
-                server=launch_id,
+                server=machine.launch_id,
                 instance=machine.id,
                 way=str(pool),
             )
+
+    def _settle(self, ids: Iterable[str]) -> None:
+        for id in ids:
+            self._doubts.pop(id, None)
+
+    async def _ask(
+        self, launch_id: str, strategy: Strategy, basis: Basis
+    ) -> list[tuple[EC2Instance, LaunchStrategy]]:
+        if isinstance(strategy, SpotFleet):
+            return await self._run_fleet(launch_id, strategy, basis)
+        if isinstance(strategy, LaunchBatch):
+            pool, count, launch_id = strategy.strategy, strategy.count, strategy.id
+        else:
+            pool, count = strategy, 1
+        parameters = self.owner.parameters_of(launch_id, pool, basis, count)
+        answer = await self.client.run_instances(**parameters)
+        return [(each, pool) for each in machines(answer, self.config.address)]
 
     async def _run_fleet(
         self, launch_id: str, fleet: SpotFleet, basis: Basis
@@ -259,6 +335,12 @@ def strategy_of(way: str) -> str:
     return way.rpartition(", ")[2]
 
 
+def _too_few(strategy: LaunchStrategy) -> EC2Error:
+    """The error for a launch of a batch that got fewer instances than it asked for."""
+    text = f"EC2 has no more capacity for {strategy}"
+    return EC2Error(Verdict.ELSEWHERE, "InsufficientInstanceCapacity", text)
+
+
 def _undecided(error: EC2Error) -> EC2Error:
     """The error for a launch that was refused while an earlier call may still be carried out."""
     text = f"{error}; an earlier call may still be carried out"
@@ -266,11 +348,13 @@ def _undecided(error: EC2Error) -> EC2Error:
 
 
 class ILaunchOwner(Interface):
-    def parameters_of(launch_id: str, strategy: LaunchStrategy, basis: Basis) -> dict[str, Any]:
-        """The parameters of RunInstances for a launch."""
+    def parameters_of(
+        launch_id: str, strategy: LaunchStrategy, basis: Basis, count: int = 1
+    ) -> dict[str, Any]:
+        """The parameters of RunInstances for a launch, or a batch of `count`."""
 
     def describe_launch(launch_id: str) -> Deferred[None]:
-        """Describe the instances of a launch."""
+        """Describe the instances of a launch, or of its batch."""
 
     def record_strategy(launch_id: str, before: str | None, after: str) -> Deferred[None]:
         """Write down the strategy of a launch, and the one `before`."""

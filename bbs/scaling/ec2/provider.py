@@ -28,13 +28,15 @@ from bbs.scaling.ec2 import launch_request
 from bbs.scaling.ec2.client import Answer, EC2Client
 from bbs.scaling.ec2.errors import LATER, EC2Error, Verdict
 from bbs.scaling.ec2.instance_states import REMEMBERED, EC2Instance, InstanceStates, machines
-from bbs.scaling.ec2.launch_request import Basis, LaunchStrategy
+from bbs.scaling.ec2.launch_batches import BatchNames
+from bbs.scaling.ec2.launch_request import BATCH_TAG, LAUNCH_TAG, Basis, LaunchStrategy
 from bbs.scaling.ec2.launches import ILaunchOwner, InstanceLauncher
 from bbs.scaling.interfaces import (
     IEndsUnlisted,
     IHasPools,
     IKeepsWarm,
     IKnowsInstances,
+    IMakesBatches,
     IProvider,
     LaunchFailed,
     LaunchRefused,
@@ -57,7 +59,8 @@ _FLEET = "the fleet"
 _log = Logger()
 
 
-@implementer(IProvider, IKeepsWarm, IHasPools, IEndsUnlisted, IKnowsInstances, ILaunchOwner)
+@implementer(IProvider, IKeepsWarm, IHasPools, IMakesBatches)
+@implementer(IEndsUnlisted, IKnowsInstances, ILaunchOwner)
 @dataclass(eq=False, repr=False)
 class EC2Provider(Service):
     """Launches app servers as instances, which outlive this provider. Ended instances stay listed
@@ -66,7 +69,8 @@ class EC2Provider(Service):
     `user_data` makes the user data of a launch from its id. `version` and `fleet_id` become tags.
     `other_ids`: other fleet ids whose instances belong to this fleet too; nothing is launched under
     them. `former`: the fleet may have instances from before it had an id. Instances with its name
-    and without an id are then listed too, and ended if their launch is to end.
+    and without an id are then listed too, and ended if their launch is to end. `batch_user_data`
+    makes the user data of a batch from its id; without it, launches are made one by one.
     """
 
     reactor: IReactorTime
@@ -78,6 +82,7 @@ class EC2Provider(Service):
     fleet_id: str
     other_ids: Sequence[str] = ()
     former: bool = False
+    batch_user_data: Callable[[str], str] | None = None
 
     when_changed: Callable[[], None] | None = field(default=None, init=False)
     write_strategy: Callable[[str, str | None, str], Deferred[None]] | None = field(
@@ -103,6 +108,7 @@ class EC2Provider(Service):
         self._find = Batch(reactor, self._describe_launches)
         self._lifecycle = InstanceLifecycle(reactor, client, self._machines)
         self._launches = InstanceLauncher(client, config, self._machines, reactor, self)
+        self._names = BatchNames(client, reactor)
         self._without_address = False
         self._unseen: set[str] = set()  # launches that were looked for in vain
         self._first_list, self._last_list = 0.0, float("-inf")
@@ -154,6 +160,9 @@ class EC2Provider(Service):
         """Choose by balance, and not where capacity lacked a moment ago."""
         return self._launches.choose(count, spot=not to_stop)
 
+    def batches(self, strategies: Collection[str]) -> Sequence[tuple[str, str]]:
+        return self._launches.batches(strategies) if self.batch_user_data else []
+
     def know_strategies(self, written: Mapping[str, str], asked: Collection[str]) -> None:
         """A strategy that has left the configuration is ignored: the launch is looked for."""
         self._launches.know(written, asked)
@@ -171,11 +180,18 @@ class EC2Provider(Service):
         self._launches.prefer(doubts, staying)
 
     def parameters_of(
-        self, launch_id: str, strategy: LaunchStrategy, basis: Basis
+        self, launch_id: str, strategy: LaunchStrategy, basis: Basis, count: int = 1
     ) -> dict[str, Any]:
-        user_data = self.user_data(launch_id)
+        make = self.batch_user_data if self.batch_user_data and count > 1 else self.user_data
         return launch_request.run_instances(
-            self.config, launch_id, strategy, user_data, basis, self.version, self._ids[0]
+            self.config,
+            launch_id,
+            strategy,
+            make(launch_id),
+            basis,
+            self.version,
+            self._ids[0],
+            count,
         )
 
     def describe_launch(self, launch_id: str) -> Deferred[None]:
@@ -240,7 +256,9 @@ class EC2Provider(Service):
         return self._machines.instances()
 
     async def _describe_fleet(self) -> None:
-        self._machines.described_all(await self._describe())
+        shown = await self._describe()
+        self._machines.described_all(shown)
+        self._names.name(shown)
         now = self.reactor.seconds()
         if now - self._last_list > REMEMBERED:
             self._first_list = now
@@ -297,9 +315,12 @@ class EC2Provider(Service):
             parameters["NextToken"] = answer["NextToken"]
 
     async def _describe_launches(self, launch_ids: Sequence[str]) -> Mapping[str, Exception]:
-        self._machines.described(
-            await self._describe((f"tag:{launch_request.LAUNCH_TAG}", launch_ids))
-        )
+        batches = {id: self._launches.batch_of(id) for id in launch_ids}
+        alone = [id for id, batch in batches.items() if not batch]
+        together = list(dict.fromkeys(filter(None, batches.values())))
+        for tag, ids in ((LAUNCH_TAG, alone), (BATCH_TAG, together)):
+            if ids:
+                self._machines.described(await self._describe((f"tag:{tag}", ids)))
         return {}
 
     async def _end_launch(self, launch_id: str) -> None:

@@ -15,9 +15,10 @@ from twisted.internet.defer import Deferred
 
 from bbs.scaling.ec2 import errors
 from bbs.scaling.ec2.errors import EC2Error
+from bbs.scaling.ec2.launch_request import member
 from tests.load.simulation.cloud import ADDRESS_AFTER, Cloud, Machine
 
-LAUNCH_TAG = "bbs:launch"
+LAUNCH_TAG, BATCH_TAG = "bbs:launch", "bbs:batch"
 
 TRANSITION = 3.0
 """Seconds that an instance is stopping, or shutting down."""
@@ -25,6 +26,7 @@ TRANSITION = 3.0
 KINDS = {
     "CreateFleet": "run",
     "CreateLaunchTemplate": "run",
+    "CreateTags": "terminate",
     "RunInstances": "run",
     "StartInstances": "run",
     "DeleteLaunchTemplate": "terminate",
@@ -53,7 +55,7 @@ class Tokens:
         self.remembered = 3600.0
         """Seconds for which a token outlives its instance."""
         self._cloud = cloud
-        self._known: dict[str, tuple[str, Machine]] = {}
+        self._known: dict[str, tuple[str, list[Machine]]] = {}
         self._fleets: dict[str, tuple[str, Mapping[str, Any], Machine | None]] = {}
 
     def fleet(self, parameters: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -77,24 +79,26 @@ class Tokens:
         """It was answered so."""
         self._fleets[parameters["ClientToken"]] = _digest(parameters), answer, machine
 
-    def find(self, action: str, parameters: Mapping[str, Any]) -> Machine | None:
-        """The machine that was launched so, which runs; None: there was none."""
+    def find(self, action: str, parameters: Mapping[str, Any]) -> list[Machine]:
+        """The machines that were launched so, which run; none, if there were none."""
         token = parameters["ClientToken"]
         if "token" in self._cloud.breaks or token not in self._known:
-            return None
-        before, machine = self._known[token]
-        if machine.ended is not None:
-            if self._cloud.clock.seconds() - machine.ended > self.remembered:
+            return []
+        before, machines = self._known[token]
+        ends = [machine.ended for machine in machines if machine.ended is not None]
+        if ends:
+            now, over = self._cloud.clock.seconds(), len(ends) == len(machines)
+            if over and now - max(ends) > self.remembered:
                 del self._known[token]
-                return None
+                return []
             raise refusal(action, "IdempotentInstanceTerminated")
         if before != _digest(parameters):
             raise refusal(action, "IdempotentParameterMismatch")
-        return machine
+        return machines
 
-    def note(self, parameters: Mapping[str, Any], machine: Machine) -> None:
-        """It was launched."""
-        self._known[parameters["ClientToken"]] = _digest(parameters), machine
+    def note(self, parameters: Mapping[str, Any], machines: list[Machine]) -> None:
+        """They were launched."""
+        self._known[parameters["ClientToken"]] = _digest(parameters), machines
 
 
 def _digest(parameters: Mapping[str, Any]) -> str:
@@ -180,14 +184,25 @@ class Account:
     # What the actions do, for whom
 
     def run_instances(self, owner: Any, **parameters: Any) -> Any:
-        """RunInstances, of one."""
+        """RunInstances: as many as there is room for."""
         action = "RunInstances"
-        machine = self.tokens.find(action, parameters)
-        if machine is None:
+        machines = self.tokens.find(action, parameters)
+        if not machines:
             self._check(action, parameters)
-            machine = self._launch(owner, parameters)
-            self.tokens.note(parameters, machine)
-        return {"Instances": [self._described(machine, machine.created)]}
+            wanted = parameters["MaxCount"]
+            count = wanted if wanted == 1 else self._chance.choice((wanted, wanted, wanted - 1))
+            machines = [self._launch(owner, parameters, number) for number in range(count)]
+            self.tokens.note(parameters, machines)
+        return {"Instances": [self._described(each, each.created) for each in machines]}
+
+    def create_tags(self, owner: Any, **parameters: Any) -> Any:
+        """CreateTags."""
+        named = self._named("CreateTags", {"InstanceIds": parameters["Resources"]})
+        for machine in named:
+            machine.parameters["tags"].update(
+                (tag["Key"], tag["Value"]) for tag in parameters["Tags"]
+            )
+        return {}
 
     def create_launch_template(self, owner: Any, **parameters: Any) -> Any:
         """CreateLaunchTemplate."""
@@ -351,7 +366,7 @@ class Account:
         if self.cloud.lacks_capacity or pool in self.lacking:
             raise refusal(action, "InsufficientInstanceCapacity", status=500)
 
-    def _launch(self, owner: Any, parameters: Mapping[str, Any]) -> Machine:
+    def _launch(self, owner: Any, parameters: Mapping[str, Any], number: int = 0) -> Machine:
         """Of the app servers some ask their machines where they are."""
         tags = {
             tag["Key"]: tag["Value"]
@@ -360,13 +375,13 @@ class Account:
             for tag in specified["Tags"]
         }
         machine = self.cloud.launch(
-            tags[LAUNCH_TAG],
+            tags.get(LAUNCH_TAG) or member(tags[BATCH_TAG], number),
             "tags" not in self.cloud.breaks,
             owner=owner,
             zone=subnet_of(parameters),
             knows_address=self._chance.random() < self.knowing,
             spot="InstanceMarketOptions" in parameters,
-            parameters={**parameters, "tags": tags},
+            parameters={**parameters, "tags": tags, "AmiLaunchIndex": number},
         )
         return machine
 
@@ -391,6 +406,7 @@ class Account:
         described = {
             "InstanceId": machine.id,
             "InstanceType": asked["InstanceType"],
+            "AmiLaunchIndex": asked["AmiLaunchIndex"],
             "State": {"Name": state},
             "Tags": [{"Key": key, "Value": value} for key, value in asked["tags"].items()],
             "LaunchTime": datetime.fromtimestamp(max(machine.created, machine.started), UTC),

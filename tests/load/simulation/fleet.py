@@ -166,6 +166,7 @@ class LoginServer:
             fleet_id=fleet_id,
             other_ids=found.others,
             former=found.former,
+            batch_user_data=lambda _: name,
         )
 
     def wall(self) -> float:
@@ -367,8 +368,7 @@ class Fleet:
             self.world.complain(f"two instances of one launch: {machine.launch_id}")
         if len(counted) > self.policy.maximum:
             self.world.complain(f"more than the maximum of {self.policy.maximum} ran")
-        token = machine.parameters.get("ClientToken")
-        if sum(m.parameters.get("ClientToken") == token for m in own) > 1:
+        if sum(_asked_as(m) == _asked_as(machine) for m in own) > 1:
             self.world.complain(f"launched twice under one token: {machine.launch_id}")
         self.boots(machine)
 
@@ -447,3 +447,8 @@ def people_of(fleet: Fleet, names: list[str], chance: Random) -> list[Person]:
         )
         for name in names
     ]
+
+
+def _asked_as(machine: Machine) -> tuple[Any, Any]:
+    """By which call, and as which of those that were launched by it."""
+    return machine.parameters.get("ClientToken"), machine.parameters.get("AmiLaunchIndex")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import count
 from math import log2
@@ -16,6 +17,7 @@ from bbs.core.values import Policy
 from bbs.rules import accounts, fleet_admin, fleets, servers
 from bbs.scaling import waiting_room
 from bbs.scaling.backoff import FAILED_LATELY
+from bbs.scaling.ec2 import launch_batches
 from bbs.scaling.pools import DOUBTFUL, HALF_LIFE, MOST
 from bbs.storage import models
 from bbs.storage.database import Database
@@ -175,7 +177,18 @@ class World:
             self.born[id] = self._now
             return id
 
+        make_batches = launch_batches.batches
+
+        def batches(alike: Iterable[str], config: EC2) -> Iterator[tuple[str, str]]:
+            for id, strategy in make_batches(alike, config):
+                self.born[id] = self._now
+                yield id, strategy
+
         with (
+            mock.patch.object(launch_batches, "secrets", Secrets(-self.seed - 2)),
+            mock.patch.object(launch_batches, "batches", batches),
+            # As large as fleets get here, half of them would never launch so many at once.
+            mock.patch.object(launch_batches, "AT_ONCE", 1 if self.seed % 2 else 5),
             mock.patch.object(servers, "new_id", new_id),
             mock.patch.object(waiting_room, "new_id", new_id),
             mock.patch.object(fleets, "location_digest", lambda database: database.home),

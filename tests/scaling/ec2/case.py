@@ -64,6 +64,7 @@ class ProviderCase(SynchronousTestCase):
             fleet_id=fleet_id,
             other_ids=other_ids,
             former=former,
+            batch_user_data="batch {}".format,
         )
         provider.startService()
         return provider

@@ -1,12 +1,17 @@
 """What instances boot with: the template's rules, the built-in template, and the price table."""
 
 import base64
+import os
 import re
 import shutil
 import subprocess
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from unittest import SkipTest
 
@@ -18,16 +23,56 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.config import EC2, ConfigError, Configuration, load
 from bbs.scaling import providers
 from bbs.scaling.ec2.instance_states import price, price_table
-from bbs.scaling.ec2.launch_request import MAX_BYTES, fill_template, read_template, user_data_maker
+from bbs.scaling.ec2.launch_request import (
+    MAX_BYTES,
+    fill_template,
+    member,
+    read_template,
+    user_data_maker,
+)
 from bbs.scaling.providers import LaunchKit
 from tests.core.tracing.case import SOMEBODYS
 
 ID = "0123456789abcdef"
+BATCH = "b" * 32
 REFERENCES = {"database.url": "ssm:/bbs/database", "broker.url": "secretsmanager:bbs/broker"}
 PLAIN = {
     "database.url": "mysql://bbs:s3cret@db.example/bbs",
     "broker.url": '["stomp://bbs:t0psecret@mq.example:61613"]',
 }
+
+
+@contextmanager
+def metadata_service(number: str, refusals: int) -> Iterator[str]:
+    """A metadata service on loopback that knows an instance's number; its address. It refuses that
+    many requests first."""
+    left = [refusals]
+
+    class Answers(BaseHTTPRequestHandler):
+        def answer(self, body: str) -> None:
+            left[0] -= 1
+            self.send_response(503 if left[0] >= 0 else 200)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def do_PUT(self) -> None:
+            self.answer("token")
+
+        def do_GET(self) -> None:
+            known = self.headers["X-aws-ec2-metadata-token"] == "token"
+            self.answer(number if known and self.path.endswith("/ami-launch-index") else "")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def configured(**options: str) -> Configuration:
@@ -57,7 +102,7 @@ def kit(
 
 def made(config: Configuration, server_id: str = ID, service_name: str = "bbs") -> str:
     """The user data of a launch."""
-    return user_data_maker(kit(config, service_name=service_name))(server_id)
+    return user_data_maker(kit(config, service_name=service_name)).of_launch(server_id)
 
 
 class TemplateTestCase(SynchronousTestCase):
@@ -110,11 +155,16 @@ class Rules(TemplateTestCase):
         """What stands in a value is no template."""
         self.assertEqual(self.fill("${fleet}", fleet="${config} $$"), "${config} $$")
 
+    def test_templates_that_are_for_one_alone(self) -> None:
+        config = configured(ec2__user_data=self.template("${server_id}"))
+        self.assertIsNone(user_data_maker(kit(config)).of_batch)
+
     def test_unknown_field(self) -> None:
         self.assertEqual(
             self.refusal("a\n${fleet}\n${zone}\n"),
             "ec2.user_data: FILE, line 3: unknown ${zone}, there are ${server_id}, ${fleet},"
-            " ${service}, ${config}, ${config_base64}, ${region}, ${log_group}, ${traceparent}"
+            " ${service}, ${config}, ${config_base64}, ${region}, ${log_group}, ${traceparent},"
+            " ${batch}"
             " ($$ is a dollar sign)",
         )
 
@@ -193,7 +243,7 @@ class Configurations(TemplateTestCase):
     def test_broker(self) -> None:
         """It is where app servers find it, whatever the configuration calls it."""
         config = configured(ec2__user_data=self.template("${config}"))
-        toml = user_data_maker(kit(config, ("stomp://10.0.0.1:61613",)))(ID)
+        toml = user_data_maker(kit(config, ("stomp://10.0.0.1:61613",))).of_launch(ID)
         self.assertEqual(load(self.template(toml), {}).broker.url, ("stomp://10.0.0.1:61613",))
 
     def test_references_stay(self) -> None:
@@ -315,16 +365,43 @@ class BuiltIn(ScriptTestCase):
             "ProtectSystem=strict",
             "PrivateTmp=yes",
             "ExecStart=$twistd --nodaemon --pidfile= bbs-app --config=/etc/bbs/app.toml"
-            f" --server-id={ID}",
+            " --server-id=$server_id",
         ):
             self.assertIn(line, unit)
+
+    def test_id(self) -> None:
+        """That of its launch; one of many that were launched at once finds its own by its number,
+        even if the metadata service is late."""
+        maker = user_data_maker(kit(configured()))
+        assert maker.of_batch
+        alone, together = maker.of_launch(ID), maker.of_batch(BATCH)
+        with metadata_service("3", refusals=2) as endpoint:
+            self.assertEqual(self.id_of(alone, endpoint), ID)
+            self.assertEqual(self.id_of(together, endpoint), member(BATCH, 3))
+
+    def id_of(self, script: str, endpoint: str) -> str:
+        """The id that the script's first part makes."""
+        first, ends, _ = script.partition("\nfi\n\n# Its configuration")
+        assert ends
+        lines = f"{first}\nfi\necho $server_id\n".replace("shutdown -P +15", "true")
+        # It waits for a second between its tries.
+        lines = lines.replace("time.sleep(1)", "time.sleep(0)")
+        done = subprocess.run(
+            ["bash", "-c", lines],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+            env={**os.environ, "AWS_EC2_METADATA_SERVICE_ENDPOINT": endpoint},
+        )
+        return done.stdout.strip()
 
     def test_trace(self) -> None:
         """The app server of a launch that somebody waits for is told of whose trace it is part."""
         config = configured()
         for trace in ("", SOMEBODYS):
             told = replace(kit(config), traceparent={ID: trace}.__getitem__)
-            script = user_data_maker(told)(ID)
+            script = user_data_maker(told).of_launch(ID)
             unit = self.check_unit("bbs-app.service", script).splitlines()
             self.assertIn(f"Environment=TRACEPARENT={trace}", unit)
 

@@ -96,11 +96,13 @@ class MemoryEC2:
         """The data of the launch template, of which there is one, in its default version."""
         self.lacks: set[tuple[str, str | None, bool]] = set()
         """Where capacity lacks: types, in subnets, as Spot or not."""
+        self.room = 1000
+        """How many instances one call gets at the most."""
         self.refuses: dict[tuple[str, str | None], str] = {}
         """How a fleet's answer refuses a type in a subnet."""
         self.templates: dict[str, dict[str, Any]] = {}
         """The parameters of the launch templates that were created, by name."""
-        self._tokens: dict[str, tuple[dict[str, Any], str]] = {}
+        self._tokens: dict[str, tuple[dict[str, Any], list[str]]] = {}
         self._fleets: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
 
     def named(self, name: str) -> list[dict[str, Any]]:
@@ -176,27 +178,45 @@ class MemoryEC2:
         subnet = self._subnet(parameters)
         token = parameters["ClientToken"]
         if token in self._tokens:
-            before, id = self._tokens[token]
+            before, ids = self._tokens[token]
             if before != parameters:
                 raise client_error("IdempotentParameterMismatch")
-            if self.instances[id]["State"]["Name"] == "terminated":
+            if any(self.instances[id]["State"]["Name"] == "terminated" for id in ids):
                 raise client_error("IdempotentInstanceTerminated")
         elif (parameters["InstanceType"], subnet, spot) in self.lacks:
             raise client_error("InsufficientInstanceCapacity", 500)
         else:
-            tags = {tag["Key"]: tag["Value"] for tag in parameters["TagSpecifications"][0]["Tags"]}
-            id = self.launch(
-                tags["bbs:launch"],
-                tags["bbs:fleet"],
-                parameters["InstanceType"],
-                tags.get("bbs:fleet-id", ""),
-            )
-            self.instances[id]["Tags"] = parameters["TagSpecifications"][0]["Tags"]
-            self.instances[id] |= {"SubnetId": subnet} if subnet else {}
-            self.instances[id] |= {"InstanceLifecycle": "spot"} if spot else {}
-            self._tokens[token] = dict(parameters), id
+            ids = [
+                self._run(parameters, number, subnet, spot)
+                for number in range(min(parameters.get("MaxCount", 1), self.room))
+            ]
+            self._tokens[token] = dict(parameters), ids
         self._answer_lost("run_instances")
-        return {"Instances": [self.instances[id]]}
+        return {"Instances": [self.instances[id] for id in ids]}
+
+    def _run(
+        self, parameters: Mapping[str, Any], number: int, subnet: str | None, spot: bool
+    ) -> str:
+        tags = {tag["Key"]: tag["Value"] for tag in parameters["TagSpecifications"][0]["Tags"]}
+        id = self.launch(
+            tags.get("bbs:launch", ""),
+            tags["bbs:fleet"],
+            parameters["InstanceType"],
+            tags.get("bbs:fleet-id", ""),
+        )
+        self.instances[id] |= {
+            "AmiLaunchIndex": number,
+            "Tags": list(parameters["TagSpecifications"][0]["Tags"]),
+            **({"SubnetId": subnet} if subnet else {}),
+            **({"InstanceLifecycle": "spot"} if spot else {}),
+        }
+        return id
+
+    def create_tags(self, **parameters: Any) -> Mapping[str, Any]:
+        self._called("create_tags", parameters)
+        for id in parameters["Resources"]:
+            self.instances[id]["Tags"] = [*self.instances[id]["Tags"], *parameters["Tags"]]
+        return {}
 
     def create_launch_template(self, **parameters: Any) -> Mapping[str, Any]:
         self._called("create_launch_template", parameters)

@@ -1,0 +1,240 @@
+"""Many launches at once: few calls, and one instance for each, whatever goes wrong."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import succeed
+from zope.interface.verify import verifyObject
+
+from bbs.core.batching import GATHER
+from bbs.scaling.ec2.instance_states import REMEMBERED
+from bbs.scaling.ec2.launch_batches import NOT_ASKED
+from bbs.scaling.ec2.launch_request import member
+from bbs.scaling.ec2.launches import SETTLES
+from bbs.scaling.interfaces import IMakesBatches, LaunchFailed, ProviderUnavailable
+from tests.scaling.ec2.case import ProviderCase, no_answer
+from tests.scaling.ec2.tools import client_error
+
+A2 = "t3.micro in s-2"
+
+
+class BatchCase(ProviderCase):
+    """Launches in one subnet."""
+
+    subnets: tuple[str, ...] = ("s-1",)
+
+    def setUp(self):
+        super().setUp()
+        self.provider = self.controller(subnet_ids=self.subnets)
+        self.listed()
+        self.provider.write_strategy = lambda *_: succeed(None)
+
+    def batches(self, count, provider=None):
+        """Launches as the fleet writes them down."""
+        provider = provider or self.provider
+        written = dict(provider.batches(provider.choose_strategies(count)))
+        provider.know_strategies(written, ())
+        return written
+
+    def ask(self, ids, provider=None):
+        """Ask for all at once; how each went."""
+        launches = [(provider or self.provider).launch(id) for id in ids]
+        self.clock.pump([GATHER] * 3 + [0.1] * 10)
+        found: list[Exception | None] = []
+        for launch in launches:
+            launch.addCallbacks(lambda _: found.append(None), lambda why: found.append(why.value))
+        self.assertEqual(len(found), len(launches), "not all were answered")
+        return found
+
+    def tags(self, id):
+        return {tag["Key"]: tag["Value"] for tag in self.ec2.instances[id]["Tags"]}
+
+    def one_each(self, ids):
+        """Each of the launches has one instance that lives, and there is no other."""
+        self.listed()
+        living = [i for i in self.successResultOf(self.provider.list()).values() if i.alive]
+        self.assertEqual(sorted(i.launch_id for i in living), sorted(ids))
+        self.assertEqual(len(self.alive()), len(living))
+
+
+class Batches(BatchCase):
+    subnets = ("s-1", "s-2")
+
+    def test_one_call_for_all_that_are_alike(self):
+        verifyObject(IMakesBatches, self.provider)
+        written = self.batches(100)
+        self.assertEqual(self.ask(written), [None] * 100)
+        calls = self.ec2.named("run_instances")
+        asked = [(c["SubnetId"], c["MinCount"], c["MaxCount"], c["UserData"]) for c in calls]
+        batches = [self.tags(f"i-{number}")["bbs:batch"] for number in (1, 100)]
+        self.assertEqual(
+            asked,
+            [
+                ("s-1", 1, 50, f"batch {batches[0]}"),
+                ("s-2", 1, 50, f"batch {batches[1]}"),
+            ],
+        )
+        self.one_each(written)
+        for id, strategy in written.items():
+            instance = self.provider.instance_of(id)
+            self.assertTrue(strategy.startswith(f"{instance.pool}, "))
+
+    def test_as_many_as_ec2_takes_in_a_call(self):
+        """And as EC2 has tokens: for a thousand, and for two more each second."""
+        launches = [self.provider.launch(id) for id in self.batches(2100)]
+        calls = []
+        for seconds in (GATHER, 24.0, 2.0, 498.0, 2.0, 24.0, 2.0):
+            self.clock.advance(seconds)
+            calls.append([call["MaxCount"] for call in self.ec2.named("run_instances")])
+        self.assertEqual(calls[0::2], [[1000], [1000, 50], [1000, 50, 1000], [1000, 50, 1000, 50]])
+        self.assertEqual(calls[1::2], calls[0:-1:2])
+        for launch in launches:
+            self.successResultOf(launch)
+
+    def test_few_are_asked_for_one_by_one(self):
+        self.assertEqual(self.batches(5), {})
+
+    def test_one_that_is_alone_in_its_subnet(self):
+        for number in range(6):
+            self.ec2.instances[self.ec2.launch(f"x{number}")]["SubnetId"] = "s-2"
+        self.listed()
+        written = self.batches(8)
+        self.assertEqual(list(written.values()).count(A2), 1)
+        self.assertEqual(self.ask(written), [None] * 8)
+
+    def test_each_is_tagged_with_its_launch(self):
+        """Once it is listed, and once only."""
+        written = self.batches(6)
+        self.ask(written)
+        for _ in range(3):
+            self.listed()
+        self.assertEqual(len(self.ec2.named("create_tags")), 6)
+        launches = {self.tags(id)["bbs:launch"] for id in self.alive()}
+        self.assertEqual(launches, set(written))
+        self.one_each(written)
+
+    def test_no_right_to_tag(self):
+        """They are the fleet's all the same; it is asked for again later."""
+        self.ec2.errors["create_tags"] = [client_error("UnauthorizedOperation", 403)] * 6
+        written = self.batches(6)
+        self.ask(written)
+        for _ in range(3):
+            self.listed()
+        self.assertEqual(len(self.ec2.named("create_tags")), 6)
+        self.one_each(written)
+        self.clock.advance(NOT_ASKED)
+        self.listed()
+        self.assertEqual(len(self.ec2.named("create_tags")), 12)
+
+    def test_tags_are_tried_again(self):
+        self.ec2.errors["create_tags"] = [client_error("InternalError", 500)] * 3
+        written = self.batches(6)
+        self.ask(written)
+        for _ in range(4):
+            self.listed()
+            self.clock.pump([0.05, 0.1, 0.2])
+        self.assertEqual({self.tags(id).get("bbs:launch") for id in self.alive()}, set(written))
+
+
+class Lacks(BatchCase):
+    def test_some_get_none(self):
+        """Those fail, and are not asked for there again soon; the others have theirs."""
+        self.ec2.room = 4
+        written = self.batches(6)
+        went = dict(zip(written, self.ask(written), strict=True))
+        failed = [id for id, error in went.items() if error]
+        self.assertEqual(len(failed), 2)
+        self.assertIn("no more capacity for t3.micro in s-1", str(went[failed[0]]))
+        self.assertTrue(all(isinstance(went[id], LaunchFailed) for id in failed))
+        self.one_each(set(written) - set(failed))
+        self.assertEqual(self.provider.choose_strategies(1), ["t3.small in s-1"])
+
+    def test_none_gets_any(self):
+        self.ec2.lacks = {("t3.micro", "s-1", False)}
+        written = self.batches(6)
+        went = self.ask(written)
+        self.assertEqual({type(error) for error in went}, {LaunchFailed})
+        self.assertEqual(self.provider.choose_strategies(1), ["t3.small in s-1"])
+
+    def test_what_batches_are_refused_goes_one_by_one(self):
+        """A role of before has no right to their tag, and a quota may count the whole."""
+        for code in ("UnauthorizedOperation", "VcpuLimitExceeded"):
+            self.ec2.errors["run_instances"] = [client_error(code)] * 6
+            went = self.ask(self.batches(6))
+            # It is no refusal: one by one they may be launched.
+            self.ec2.errors.clear()
+            self.assertEqual({type(error) for error in went}, {LaunchFailed})
+            self.assertEqual(self.batches(6), {})
+            self.clock.advance(NOT_ASKED)
+            self.assertEqual(len(self.batches(6)), 6)
+
+
+class Unanswered(BatchCase):
+    def lost(self):
+        self.ec2.lost["run_instances"] = [no_answer() for _ in range(3)]
+
+    def test_asked_again(self):
+        self.lost()
+        written = self.batches(6)
+        went = self.ask(written)
+        self.assertEqual({type(error) for error in went}, {ProviderUnavailable})
+        self.assertEqual(self.ask(written), [None] * 6)
+        self.one_each(written)
+
+    def test_by_another_controller(self):
+        """It knows what is written down alone, and no list has them yet."""
+        self.lost()
+        written = self.batches(6)
+        self.ask(written)
+        self.ec2.hidden = set(self.ec2.instances)
+        successor = self.controller(subnet_ids=self.subnets)
+        successor.know_strategies(written, set(written))
+        self.assertEqual(self.ask(written, successor), [None] * 6)
+        self.ec2.hidden = set()
+        self.one_each(written)
+
+    def test_by_one_with_other_user_data(self):
+        """EC2 then says that the token is used, and they are looked for by their batch."""
+        self.lost()
+        written = self.batches(6)
+        self.ask(written)
+        successor = self.controller(subnet_ids=self.subnets, key_name="another")
+        successor.know_strategies(written, set(written))
+        self.assertEqual(self.ask(written, successor), [None] * 6)
+        self.one_each(written)
+
+    def test_one_has_ended_meanwhile(self):
+        """It is not launched again, and the others are found."""
+        self.lost()
+        written = self.batches(6)
+        self.ask(written)
+        self.ec2.become("i-1", "terminated")
+        self.ec2.unlisted = {"i-1"}
+        successor = self.controller(subnet_ids=self.subnets)
+        successor.know_strategies(written, set(written))
+        self.assertEqual(self.ask(written, successor), [None] * 6)
+        self.assertEqual(len(self.ec2.instances), 6)
+
+    def test_a_lack_after_a_call_without_an_answer(self):
+        """The call may still be carried out, so they do not fail before that is settled."""
+        self.ec2.errors["run_instances"] = [no_answer() for _ in range(3)]
+        written = self.batches(6)
+        self.ask(written)
+        self.ec2.lacks = {("t3.micro", "s-1", False)}
+        self.assertEqual({type(e) for e in self.ask(written)}, {ProviderUnavailable})
+        self.clock.advance(SETTLES)
+        self.assertEqual({type(e) for e in self.ask(written)}, {LaunchFailed})
+
+    def test_that_have_left_the_configuration(self):
+        self.lost()
+        written = self.batches(6)
+        self.ask(written)
+        successor = self.controller(subnet_ids=("s-2",))
+        successor.know_strategies(written, set(written))
+        self.listed(successor)
+        self.assertEqual(len(self.ec2.instances), 6)
+        self.clock.advance(REMEMBERED)
+        self.one_each(written)
+
+    def test_ids_follow_from_the_batch(self):
+        """The instance's script makes them so, too."""
+        self.assertEqual(member("0" * 32, 7), "03ce5173eba2128b201ffe7abbb3aff3")

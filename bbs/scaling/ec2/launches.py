@@ -313,6 +313,14 @@ class InstanceLauncher:
             self.forget(launch_id)
         return settled
 
+    def lacking(self, strategy: LaunchStrategy, error: EC2Error) -> EC2Error:
+        """Note that an instance cannot be launched or started by this strategy; returns the error
+        for it, which is final only if no other is left."""
+        self._placement.lacks(strategy, error)
+        if len(self._placement.lacking()) == len(strategies(self.config)):
+            return self._nowhere(error)
+        return EC2Error(Verdict.ELSEWHERE, error.code, str(error))
+
     def _nowhere(self, last: EC2Error) -> EC2Error:
         """The error for a launch that is possible by no strategy. Capacity comes back by itself; if
         only quotas are in the way, an operator must act."""

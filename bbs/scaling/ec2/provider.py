@@ -210,7 +210,13 @@ class EC2Provider(Service):
     async def _start_launch(self, launch_id: str) -> None:
         machine = await self._usable_instance(launch_id)
         if not machine.alive:
-            await self._lifecycle.start.add(machine.id)
+            try:
+                await self._lifecycle.start.add(machine.id)
+            except EC2Error as error:
+                if error.verdict is not Verdict.QUOTA:
+                    raise
+                pool = LaunchStrategy(machine.kind, machine.subnet or None, machine.spot)
+                raise self._launches.lacking(pool, error) from None
         self._notify()
 
     async def _usable_instance(self, launch_id: str) -> EC2Instance:

@@ -190,7 +190,10 @@ BREAKS: Mapping[str, Break] = {
     "copy": Break("a copy of a database is taken for the original"),
     # Covered by the look for what may have been launched, which finds what has ended as well.
     "token-ended": Break(
-        "that a token's instance has ended stops all launches", _token_ended, ("look",)
+        "that a token's instance has ended stops all launches",
+        _token_ended,
+        ("look",),
+        "launches_end_unheard",
     ),
     "own-address": Break("app servers do not tell where they are", probe=LISTS_ARE_BAD),
     # One that knows where it is serves at once.

@@ -51,6 +51,7 @@ AN_HOUR = 0.1
 """In how many of the rounds in which lists are bad while all else is well they are for an hour."""
 
 FALTERING = 30.0
+LAUNCHES_END = 120.0
 """Seconds for which heartbeats falter: less than what absence from lists has to last."""
 
 WAVES, WAVE = 6, (20.0, 90.0)
@@ -398,6 +399,21 @@ class World:
                 person.come()
         self.pass_time(BAD_LISTS_STILL)
         self.cloud.lists = ""
+
+    def _launches_end_unheard(self) -> None:
+        """While all else is well: all instances end, most launches of others have no answer, what
+        they launch ends at once too, and lists do not show it."""
+        self.tell("launches end unheard")
+        cloud, faults = self.cloud, self.cloud.faults
+        cloud.faults, cloud.stillborn = {"run": 0.7}, 1.0
+        for machine in cloud.alive():
+            cloud.end(machine)
+        self.pass_time(LAUNCHES_END / 4)
+        cloud.lists, cloud.lists_since = "old", self._now
+        for person in self._everybody():
+            person.come()
+        self.pass_time(LAUNCHES_END)
+        cloud.lists, cloud.faults, cloud.stillborn = "", faults, 0.0
 
     def _beats_falter_unseen(self) -> None:
         """While all else is well: for a while heartbeats are late, but not so late that servers

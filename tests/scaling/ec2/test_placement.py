@@ -203,6 +203,22 @@ class Quotas(ProviderCase):
             str(refused.value),
         )
 
+    def test_a_stopped_one_is_started(self):
+        """It fails alone where another family may be launched, and is refused where none is."""
+        mixed = self.controller(instance_type=("t3.micro", "g4dn.xlarge"))
+        self.launched("a", mixed)
+        alone = self.controller(instance_type=("t3.micro",))
+        self.ec2.become("i-1", "stopped")
+        for provider in (mixed, alone):
+            self.listed(provider)
+            self.ec2.errors["start_instances"] = [client_error("VcpuLimitExceeded")]
+            start = provider.start("a")
+            self.clock.pump([GATHER] * 3)
+            failed = self.failureResultOf(start, LaunchFailed)
+            self.assertIs(isinstance(failed.value, LaunchRefused), provider is alone)
+        self.launched("b", mixed)
+        self.assertEqual(self.tried()[-1][0], "g4dn.xlarge")
+
     def test_capacity_may_come_back(self):
         """That is no refusal, and the quota is named all the same."""
         self.ec2.lacks = {("t3.micro", "s-1", True)}

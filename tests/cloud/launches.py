@@ -159,9 +159,7 @@ class Launches:
             user_data = unpacked(whole.get("UserData", ""))
         except ValueError as error:
             raise CloudError("InvalidParameterValue", str(error)) from error
-        # moto launches the least of what is asked for, EC2 as much as it can.
-        asked = {**with_volume_sizes(whole), "MinCount": whole.get("MaxCount", "1")}
-        answer = await self._moto.ask(asked, identity)
+        answer = await self._moto.ask(with_volume_sizes(whole), identity)
         launched: list[Machine] = []
         if answer.status < 400:
             for number, (_, item) in enumerate(items(ElementTree.fromstring(answer.body))):

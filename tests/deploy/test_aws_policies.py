@@ -209,7 +209,7 @@ class PolicyTestCase(MotoCase):
         provider.know_strategies(written, ())
         launches = [provider.launch(id) for id in written]
         for launch in launches:
-            # moto launches one of them.
+            # moto gives all of them the same number.
             launch.addErrback(lambda failure: failure.trap(LaunchFailed) and None)
         self.wait_for(*launches)
         (listed,) = self.wait_for(provider.list())

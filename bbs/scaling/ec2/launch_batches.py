@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -74,9 +74,12 @@ def parse(config: EC2, way: str) -> LaunchBatch | None:
     return None
 
 
-def batches(alike: Iterable[str], config: EC2) -> Iterator[tuple[str, str]]:
+def batches(
+    alike: Iterable[str], config: EC2, alone: Container[str] = ()
+) -> Iterator[tuple[str, str]]:
     """The ids and strategies of launches with such strategies: in batches, as far as several are
-    alike. Nothing if all can be launched at once without."""
+    alike, but not by strategies that are to stand `alone`. Nothing if all can be launched at once
+    without."""
     counts = Counter(alike)
     if counts.total() <= AT_ONCE:
         return
@@ -86,7 +89,7 @@ def batches(alike: Iterable[str], config: EC2) -> Iterator[tuple[str, str]]:
         for first in range(0, count, LARGEST):
             part = min(LARGEST, count - first)
             batch_id = secrets.token_hex(16)
-            if strategy and part > 1:
+            if strategy and part > 1 and name not in alone:
                 batch = LaunchBatch(strategy, part, batch_id)
                 yield from ((id, str(batch)) for id in batch.members)
             else:

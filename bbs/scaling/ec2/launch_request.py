@@ -110,14 +110,14 @@ def run_instances(
     fleet_id: str,
     count: int = 1,
 ) -> dict[str, Any]:
-    """The parameters of RunInstances; for a `count` of more, `launch_id` is a batch's. The launch
-    template decides what the configuration leaves open, but never the instance type, the user data,
-    or what becomes of an instance that powers off."""
+    """The parameters of RunInstances; for a `count` of more, all or none, `launch_id` is a batch's.
+    The launch template decides what the configuration leaves open, but never the instance type, the
+    user data, or what becomes of an instance that powers off."""
     values = {"Name": config.name, FLEET_TAG: config.name, FLEET_ID_TAG: fleet_id}
     values |= {LAUNCH_TAG if count == 1 else BATCH_TAG: launch_id, VERSION_TAG: version}
     tags = [{"Key": key, "Value": value} for key, value in values.items()]
     wanted: dict[str, Any] = {
-        "MinCount": 1,
+        "MinCount": count,
         "MaxCount": count,
         "ClientToken": token(launch_id, strategy),
         "InstanceType": strategy.kind,

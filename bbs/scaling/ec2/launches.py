@@ -11,8 +11,8 @@ the later instance is ended when both are seen.
 
 If there are several Spot pools, the first strategy is the best of them that are not in doubt
 (`spot_fleet.py`), in the subnets that keep the fleet in several zones. Many launches by one
-strategy are asked for together (`launch_batches.py`); those that get no instance fail, and the
-fleet asks for others by the next one.
+strategy are asked for together (`launch_batches.py`), all or none of them; if none is made, all
+fail, and the fleet asks for others by the next one.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ from bbs.scaling.pools import DOUBTFUL
 SETTLES = 30.0
 """Seconds for which an abandoned call may still be carried out. Its connection is closed at once
 (`client.DEADLINE`); EC2 does not document the time."""
+
+LISTED_AFTER_END = 3600.0
+"""Seconds after which EC2 may not list an ended instance any more: "about an hour"."""
 
 LACK_REMEMBERED = 180.0
 """Seconds for which a strategy that lacked capacity is not tried again; as long as in Karpenter
@@ -73,6 +76,7 @@ class InstanceLauncher:
         """The strategy that is written down, by launch id, while no instance is known: the only one
         by which there may be an instance."""
         self._doubts: dict[str, float] = {}  # when last asked for without a known answer
+        self._missed: dict[str, float] = {}  # since when lists lack one of a batch
         self._shared = SingleFlight()
         self._batch_refused_at = float("-inf")
 
@@ -95,7 +99,8 @@ class InstanceLauncher:
         """As `IMakesBatches` has it."""
         if self._seconds() - self._batch_refused_at < launch_batches.NOT_ASKED:
             return []
-        return [*launch_batches.batches(strategies, self.config)]
+        lacking = {str(strategy) for strategy in self._placement.lacking()}
+        return [*launch_batches.batches(strategies, self.config, lacking)]
 
     def batch_of(self, launch_id: str) -> str:
         """The id of the batch of a launch that is asked for; "" if there is none."""
@@ -123,7 +128,7 @@ class InstanceLauncher:
         return launch_id in self._written
 
     def forget_strategies(self, kept: Collection[str]) -> None:
-        for id in {*self._written, *self._doubts} - {*kept}:
+        for id in {*self._written, *self._doubts, *self._missed} - {*kept}:
             self.forget(id)
 
     async def launch(self, launch_id: str, spot: bool = True) -> None:
@@ -177,21 +182,25 @@ class InstanceLauncher:
         """Make an instance of a launch by its batch: once for all that wait for it."""
         try:
             await self._shared.join(batch.id, lambda: self._launch_batch(batch, basis))
-            if not self.known.of(launch_id):
-                raise _too_few(batch.strategy)
         except EC2Error as error:
-            if error.verdict is Verdict.TOKEN_ENDED:
-                self.known.has_ended(launch_id)
             if error.verdict in LACKS:
                 self.forget(launch_id)
-            if not self.known.of(launch_id):
+            if error.verdict is Verdict.TOKEN_ENDED:
+                self._check_member(launch_id, batch)
+            elif not self.known.of(launch_id):
                 raise
         self.forget(launch_id)
+        if not self.known.of(launch_id):
+            self._batch_refused_at = self._seconds()
+            raise EC2Error(Verdict.ELSEWHERE, "NoInstance", f"EC2 gave no instance of {batch}")
 
     async def _launch_batch(self, batch: LaunchBatch, basis: Basis) -> None:
         """Ask for the instances of a batch. `EC2Error`: for launches whose instance is unknown."""
         ids = batch.members
         try:
+            if any(machine.ends for id in ids for machine in self.known.of(id)):
+                # So EC2 would say, or have forgotten the token, and launch all of them again.
+                raise EC2Error(Verdict.TOKEN_ENDED, "Ended", f"some of {batch} have ended")
             await self._run(ids, batch, basis)
         except EC2Error as error:
             if error.verdict in LATER:
@@ -200,23 +209,31 @@ class InstanceLauncher:
                 await self.owner.describe_launch(ids[0])
             if not self.known.launches.isdisjoint(ids):
                 raise
+            if error.verdict not in (*LACKS, Verdict.REFUSED):
+                raise
             if error.verdict in LACKS:
                 self._placement.lacks(batch.strategy, error)
-            # EC2 may hold a quota against a whole batch, or the login server lack a right to it.
             if error.verdict in (Verdict.QUOTA, Verdict.REFUSED):
+                # A quota may have room for some, and the login server no right to a batch.
                 self._batch_refused_at = self._seconds()
-            if error.verdict in (*LACKS, Verdict.REFUSED):
-                if self._may_still_come(ids[0]):
-                    raise _undecided(error) from None
-                # The next strategy may work, or one by one.
-                raise EC2Error(Verdict.ELSEWHERE, error.code, str(error)) from None
-            raise
-        if set(ids) - self.known.launches:
-            self._placement.lacks(batch.strategy, _too_few(batch.strategy))
+            if self._may_still_come(ids[0]):
+                raise _undecided(error) from None
+            # By the next strategy, or one by one, it may work.
+            raise EC2Error(Verdict.ELSEWHERE, error.code, str(error)) from None
+
+    def _check_member(self, launch_id: str, batch: LaunchBatch) -> None:
+        """Raise `EC2Error` if it is unknown what became of a launch, of whose batch others have
+        ended. Once it has ended as well, it is listed for about an hour."""
+        if not self.known.of(launch_id):
+            missing = self._seconds() - self._missed.setdefault(launch_id, self._seconds())
+            if missing < LISTED_AFTER_END:
+                text = f"it is not listed, and others of {batch.count} that were launched with it"
+                raise EC2Error(Verdict.AGAIN, "NotListed", f"{text} have ended")
+            self.known.has_ended(launch_id)
 
     def forget(self, launch_id: str) -> None:
-        self._written.pop(launch_id, None)
-        self._doubts.pop(launch_id, None)
+        for known in (self._written, self._doubts, self._missed):
+            known.pop(launch_id, None)
 
     async def _take(self, launch_id: str, strategy: Strategy | None) -> None:
         """Have it written down that the launch is asked for by this strategy."""
@@ -341,12 +358,6 @@ class InstanceLauncher:
 def strategy_of(way: str) -> str:
     """The strategy in a launch's row, which may have the pool of its instance before it."""
     return way.rpartition(", ")[2]
-
-
-def _too_few(strategy: LaunchStrategy) -> EC2Error:
-    """The error for a launch of a batch that got fewer instances than it asked for."""
-    text = f"EC2 has no more capacity for {strategy}"
-    return EC2Error(Verdict.ELSEWHERE, "InsufficientInstanceCapacity", text)
 
 
 def _undecided(error: EC2Error) -> EC2Error:

@@ -184,14 +184,13 @@ class Account:
     # What the actions do, for whom
 
     def run_instances(self, owner: Any, **parameters: Any) -> Any:
-        """RunInstances: as many as there is room for."""
+        """RunInstances: all or none."""
         action = "RunInstances"
         machines = self.tokens.find(action, parameters)
         if not machines:
             self._check(action, parameters)
-            wanted = parameters["MaxCount"]
-            count = wanted if wanted == 1 else self._chance.choice((wanted, wanted, wanted - 1))
-            machines = [self._launch(owner, parameters, number) for number in range(count)]
+            numbers = range(parameters["MaxCount"])
+            machines = [self._launch(owner, parameters, number) for number in numbers]
             self.tokens.note(parameters, machines)
         return {"Instances": [self._described(each, each.created) for each in machines]}
 

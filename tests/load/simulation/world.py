@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 from math import log2
 from random import Random
+from typing import Any
 from unittest import mock
 
 from bbs.config import EC2
@@ -180,8 +181,8 @@ class World:
 
         make_batches = launch_batches.batches
 
-        def batches(alike: Iterable[str], config: EC2) -> Iterator[tuple[str, str]]:
-            for id, strategy in make_batches(alike, config):
+        def batches(*wanted: Any) -> Iterator[tuple[str, str]]:
+            for id, strategy in make_batches(*wanted):
                 self.born[id] = self._now
                 yield id, strategy
 

@@ -9,7 +9,7 @@ from bbs.core.batching import GATHER
 from bbs.scaling.ec2.instance_states import REMEMBERED
 from bbs.scaling.ec2.launch_batches import NOT_ASKED
 from bbs.scaling.ec2.launch_request import member
-from bbs.scaling.ec2.launches import SETTLES
+from bbs.scaling.ec2.launches import LISTED_AFTER_END, SETTLES
 from bbs.scaling.interfaces import IMakesBatches, LaunchFailed, ProviderUnavailable
 from tests.scaling.ec2.case import ProviderCase, no_answer
 from tests.scaling.ec2.tools import client_error
@@ -38,7 +38,7 @@ class BatchCase(ProviderCase):
     def ask(self, ids, provider=None):
         """Ask for all at once; how each went."""
         launches = [(provider or self.provider).launch(id) for id in ids]
-        self.clock.pump([GATHER] * 3 + [0.1] * 10)
+        self.clock.pump([GATHER] * 3 + [0.25] * 20)
         found: list[Exception | None] = []
         for launch in launches:
             launch.addCallbacks(lambda _: found.append(None), lambda why: found.append(why.value))
@@ -69,8 +69,8 @@ class Batches(BatchCase):
         self.assertEqual(
             asked,
             [
-                ("s-1", 1, 50, f"batch {batches[0]}"),
-                ("s-2", 1, 50, f"batch {batches[1]}"),
+                ("s-1", 50, 50, f"batch {batches[0]}"),
+                ("s-2", 50, 50, f"batch {batches[1]}"),
             ],
         )
         self.one_each(written)
@@ -136,24 +136,34 @@ class Batches(BatchCase):
 
 
 class Lacks(BatchCase):
-    def test_some_get_none(self):
-        """Those fail, and are not asked for there again soon; the others have theirs."""
+    def test_all_or_none(self):
+        """They fail where there is not room for all of them, and the next type is asked for. Once
+        all lack capacity, they go one by one: there may be room for some."""
         self.ec2.room = 4
+        for kind in ("t3.micro", "t3.small"):
+            written = self.batches(6)
+            self.assertTrue(all(way.startswith(f"{kind} in s-1, ") for way in written.values()))
+            went = self.ask(written)
+            self.assertEqual({type(error) for error in went}, {LaunchFailed})
+            self.assertIn("InsufficientInstanceCapacity", str(went[0]))
+        self.assertEqual(self.alive(), [])
         written = self.batches(6)
-        went = dict(zip(written, self.ask(written), strict=True))
-        failed = [id for id, error in went.items() if error]
-        self.assertEqual(len(failed), 2)
-        self.assertIn("no more capacity for t3.micro in s-1", str(went[failed[0]]))
-        self.assertTrue(all(isinstance(went[id], LaunchFailed) for id in failed))
-        self.one_each(set(written) - set(failed))
-        self.assertEqual(self.provider.choose_strategies(1), ["t3.small in s-1"])
+        self.assertEqual(set(written.values()), {"t3.micro in s-1"})
+        self.assertEqual(self.ask(written), [None] * 6)
 
-    def test_none_gets_any(self):
-        self.ec2.lacks = {("t3.micro", "s-1", False)}
-        written = self.batches(6)
-        went = self.ask(written)
-        self.assertEqual({type(error) for error in went}, {LaunchFailed})
-        self.assertEqual(self.provider.choose_strategies(1), ["t3.small in s-1"])
+    def test_instances_without_numbers(self):
+        """Of an API that is not quite EC2's: they cannot be told apart, and are launched one by
+        one from then on."""
+        run = self.ec2.run_instances
+
+        def without_numbers(**parameters):
+            launched = run(**parameters)["Instances"]
+            return {"Instances": [{**each, "AmiLaunchIndex": 0} for each in launched]}
+
+        self.patch(self.ec2, "run_instances", without_numbers)
+        went = self.ask(self.batches(6))
+        self.assertEqual([type(error) for error in went if error], [LaunchFailed] * 5)
+        self.assertEqual(self.batches(6), {})
 
     def test_what_batches_are_refused_goes_one_by_one(self):
         """A role of before has no right to their tag, and a quota may count the whole."""
@@ -203,14 +213,41 @@ class Unanswered(BatchCase):
         self.one_each(written)
 
     def test_one_has_ended_meanwhile(self):
-        """It is not launched again, and the others are found."""
+        """None is launched again, and the others are found. What is not listed may have ended or
+        be late, which is known once what has ended is not listed any more."""
         self.lost()
         written = self.batches(6)
         self.ask(written)
         self.ec2.become("i-1", "terminated")
         self.ec2.unlisted = {"i-1"}
         successor = self.controller(subnet_ids=self.subnets)
+        for wait, expected in (
+            (0, {None, ProviderUnavailable}),
+            (LISTED_AFTER_END - 60, {None, ProviderUnavailable}),
+            (60, {None}),
+        ):
+            self.clock.advance(wait)
+            self.listed(successor)
+            successor.know_strategies(written, set(written))
+            went = self.ask(written, successor)
+            self.assertEqual({error and type(error) for error in went}, expected)
+        self.assertEqual(len(self.ec2.instances), 6)
+
+    def test_one_is_listed_as_ended(self):
+        """Its token need not be asked, and may be forgotten."""
+        self.lost()
+        written = self.batches(6)
+        self.ask(written)
+        self.ec2.become("i-1", "terminated")
+        self.ec2.forget_tokens()
+        self.ec2.unlisted = {"i-2"}
+        successor = self.controller(subnet_ids=self.subnets)
         successor.know_strategies(written, set(written))
+        self.listed(successor)
+        self.assertEqual(
+            {e and type(e) for e in self.ask(written, successor)}, {None, ProviderUnavailable}
+        )
+        self.ec2.unlisted = set()
         self.assertEqual(self.ask(written, successor), [None] * 6)
         self.assertEqual(len(self.ec2.instances), 6)
 

@@ -183,16 +183,22 @@ class MemoryEC2:
                 raise client_error("IdempotentParameterMismatch")
             if any(self.instances[id]["State"]["Name"] == "terminated" for id in ids):
                 raise client_error("IdempotentInstanceTerminated")
-        elif (parameters["InstanceType"], subnet, spot) in self.lacks:
+        elif (parameters["InstanceType"], subnet, spot) in self.lacks or parameters.get(
+            "MinCount", 1
+        ) > self.room:
             raise client_error("InsufficientInstanceCapacity", 500)
         else:
             ids = [
                 self._run(parameters, number, subnet, spot)
-                for number in range(min(parameters.get("MaxCount", 1), self.room))
+                for number in range(parameters.get("MaxCount", 1))
             ]
             self._tokens[token] = dict(parameters), ids
         self._answer_lost("run_instances")
         return {"Instances": [self.instances[id] for id in ids]}
+
+    def _lacks(self, parameters: Mapping[str, Any], subnet: str | None, spot: bool) -> bool:
+        pool = parameters["InstanceType"], subnet, spot
+        return pool in self.lacks or parameters.get("MinCount", 1) > self.room
 
     def _run(
         self, parameters: Mapping[str, Any], number: int, subnet: str | None, spot: bool

@@ -215,6 +215,7 @@ class InstanceLauncher:
                 self._placement.lacks(batch.strategy, error)
             if error.verdict in (Verdict.QUOTA, Verdict.REFUSED):
                 # A quota may have room for some, and the login server no right to a batch.
+                _log.info("launches are made one by one: {error}", error=str(error))
                 self._batch_refused_at = self._seconds()
             if self._may_still_come(ids[0]):
                 raise _undecided(error) from None

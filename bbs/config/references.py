@@ -28,11 +28,12 @@ ATTEMPTS = 2  # requests to a store by default; if they fail, a supervisor resta
 
 NEEDS_BOTO3 = "needs the package boto3"
 
-_OF_RIGHTS = (
+_PASSING = (
     *("AccessDenied", "AccessDeniedException", "InvalidClientTokenId"),
-    *("InvalidSignatureException", "UnrecognizedClientException"),
+    *("InvalidSignatureException", "UnrecognizedClientException", "ThrottlingException"),
 )
-"""Codes of errors that a role which has just been made, or given its rights, gets for a while."""
+"""Codes of errors that a role which has just been made, or given its rights, gets for a while, or
+one of many instances that boot together: Systems Manager answers forty a second."""
 
 _RIGHT: Mapping[str, Kind[Any]] = {
     "database.url": kinds.database_url,
@@ -43,7 +44,8 @@ _RIGHT: Mapping[str, Kind[Any]] = {
 
 class SecretUnavailable(ConfigError):
     """A secret is not available or not usable; one line that names the key and the reference.
-    `may_pass`: the credentials or their rights may only be new, or the store away for now."""
+    `may_pass`: the credentials or their rights may only be new, or the store away or busy for
+    now."""
 
     def __init__(self, key: str, reference: str, why: str, may_pass: bool = False) -> None:
         super().__init__(" ".join(f"{key}: {reference}: {why}".split()))
@@ -81,7 +83,8 @@ def _ask(key: str, reference: str, ec2: EC2, attempts: int) -> str:
         answer = error.response["Error"]
         code = answer.get("Code", "")
         why = f"{code}: {answer.get('Message', '')}".strip(": ")
-        raise SecretUnavailable(key, reference, why, code in _OF_RIGHTS) from error
+        is_broken = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
+        raise SecretUnavailable(key, reference, why, is_broken or code in _PASSING) from error
     except aws.BotoCoreError as error:
         away = (
             aws.ConnectionError,

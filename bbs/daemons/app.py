@@ -48,9 +48,9 @@ PATIENCE = 2.0
 the provider's list may know it sooner. The metadata answer within milliseconds."""
 
 RIGHTS_PATIENCE, RIGHTS_AGAIN = 30.0, 2.0
-"""Seconds for which a new instance may lack its role's credentials or rights, and between two
-questions for a secret then. IAM's changes mostly spread in ten; the instance ends with its server,
-so giving up costs a boot."""
+"""Seconds for which a new instance may lack its role's credentials or rights, or the store may be
+busy with others, and between two questions for a secret then. IAM's changes mostly spread in ten;
+the instance ends with its server, so giving up costs a boot."""
 
 AGAIN = 2.0  # seconds between questions for an address that is not known yet
 
@@ -102,7 +102,7 @@ class AppServer(Daemon):
                 late = self.reactor.seconds() >= until
                 if late or not error.may_pass or self._launched_as is None:
                     raise
-                _log.warn("{error}; asked again, as rights may be new", error=str(error))
+                _log.warn("{error}; asked again, as it may pass", error=str(error))
             await deferLater(self.reactor, RIGHTS_AGAIN)
 
     async def start(self) -> None:

@@ -33,6 +33,7 @@ from bbs.scaling import providers
 from bbs.scaling.ec2.metadata import Metadata
 from bbs.storage.database import Database
 from tests.rules.fleet_case import ONE, FleetCase
+from tests.scaling.ec2.tools import client_error
 from tests.scaling.metadata_tools import MetadataReactor
 
 PUBLIC = b"198.51.100.7"
@@ -75,7 +76,7 @@ class Rights(SynchronousTestCase):
         return Deferred.fromCoroutine(server._reveal("database.url", "ssm:/bbs/database"))
 
     def denied(self, code: str = "AccessDeniedException") -> ClientError:
-        return ClientError({"Error": {"Code": code, "Message": "no"}}, "GetParameter")
+        return client_error(code, message="no")
 
     def test_come_late(self) -> None:
         answers = (NoCredentialsError(), self.denied(), self.denied(), self.SECRET)
@@ -89,6 +90,13 @@ class Rights(SynchronousTestCase):
         self.assertEqual(len(lines), 3)
         self.assertIn("database.url: ssm:/bbs/database: AccessDeniedException: no", lines[-1])
         self.assertFalse(self.clock.getDelayedCalls())
+
+    def test_busy_store(self) -> None:
+        """Many instances that boot together ask more often than it answers."""
+        broken = client_error("InternalServerError", 500)
+        secret = self.reveal("a", self.denied("ThrottlingException"), broken, self.SECRET)
+        self.clock.pump([RIGHTS_AGAIN] * 2)
+        self.assertEqual(self.successResultOf(secret), (self.SECRET,))
 
     def test_never_come(self) -> None:
         secret = self.reveal("a", self.denied())

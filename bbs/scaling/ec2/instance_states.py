@@ -170,6 +170,7 @@ class InstanceStates:
         self._former = former
         self._known: dict[str, _Known] = {}
         self._by_launch: dict[str, dict[str, _Known]] = {}
+        self._alive: frozenset[str] | None = None  # until something changes
 
     def launched(self, machine: EC2Instance) -> None:
         """Learn an instance from an answer of RunInstances."""
@@ -233,11 +234,13 @@ class InstanceStates:
         before = self._known.get(key)
         if before and before.machine.launch_id != known.machine.launch_id:
             self._forget(key)
+        self._alive = None
         self._known[key] = known
         self._by_launch.setdefault(known.machine.launch_id, {})[key] = known
 
     def _forget(self, key: str) -> None:
         if known := self._known.pop(key, None):
+            self._alive = None
             own = self._by_launch[known.machine.launch_id]
             del own[key]
             if not own:
@@ -286,10 +289,13 @@ class InstanceStates:
         """How many instances boot or run in each subnet."""
         return Counter(k.machine.subnet for k in self._known.values() if k.machine.alive)
 
-    def alive(self) -> set[str]:
-        """The ids of launches with an instance that boots or runs."""
-        alive = (k.machine.launch_id for k in self._known.values() if k.machine.alive)
-        return {id for id in alive if id}
+    def alive(self) -> Set[str]:
+        """The ids of launches with an instance that boots or runs. The same set until something
+        changes: each launch of a batch asks."""
+        if self._alive is None:
+            alive = (k.machine.launch_id for k in self._known.values() if k.machine.alive)
+            self._alive = frozenset(filter(None, alive))
+        return self._alive
 
     def instances(self) -> dict[str, Instance]:
         groups = self._groups().items()

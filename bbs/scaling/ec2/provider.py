@@ -9,7 +9,7 @@ remembers the instances. A list describes the whole fleet, one call for each `PA
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence, Set
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import Any
@@ -102,7 +102,7 @@ class EC2Provider(Service):
             keeps_addresses=not config.is_public,
             has_subnets=bool(config.subnet_ids),
         )
-        self._alive: set[str] = set()
+        self._alive: Set[str] = frozenset()
         self._page = PAGE
         self._shared = SingleFlight()
         self._find = Batch(reactor, self._describe_launches)
@@ -341,7 +341,7 @@ class EC2Provider(Service):
 
     def _notify(self) -> None:
         before, self._alive = self._alive, self._machines.alive()
-        if self._alive != before and self.when_changed:
+        if self._alive is not before and self._alive != before and self.when_changed:
             with _log.failuresHandled("when_changed of the EC2 provider failed"):
                 self.when_changed()
 

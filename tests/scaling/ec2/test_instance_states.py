@@ -17,6 +17,24 @@ from tests.scaling.ec2.case import ProviderCase, no_answer, no_capacity
 from tests.scaling.ec2.tools import client_error
 
 
+class Alive(SynchronousTestCase):
+    """The launches that have an instance."""
+
+    def test_counted_once(self):
+        """Each launch of a batch asks, and most changes are of many."""
+        states = InstanceStates(Clock(), ["f"])
+        found = []
+        for changes in (("pending", "pending"), ("terminated", "pending"), ("terminated",) * 2):
+            states.described_all(
+                EC2Instance(f"i-{id}", id, state, fleet_id="f")
+                for id, state in zip("ab", changes, strict=True)
+            )
+            found.append(states.alive())
+            self.assertIs(states.alive(), found[-1])
+        states.described_all([])
+        self.assertEqual([*found, states.alive()], [{"a", "b"}, {"b"}, set(), set()])
+
+
 class Reasons(ProviderCase):
     """Why an instance is in its state."""
 

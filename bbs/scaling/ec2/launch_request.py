@@ -293,6 +293,7 @@ def metadata(template: Data) -> dict[str, Any]:
 
 _FIELD = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>[^}\n]*)\}?)")
 _LONGEST_ID = "i" * 64
+_LONGEST_BATCH = "b" * 32
 _LONGEST_TRACE = "t" * 55
 _ONLY_HERE = {
     "database.url": "a file; name a mysql:// URL",
@@ -330,6 +331,8 @@ def user_data_maker(kit: LaunchKit) -> UserData:
     fill(_LONGEST_ID, _LONGEST_TRACE)
     _warn_of_secrets(kit.configuration(_LONGEST_ID))
     is_for_both = any(field["name"] == "batch" for field in _FIELD.finditer(template))
+    if is_for_both:
+        fill("", _LONGEST_TRACE, _LONGEST_BATCH)
     return UserData(
         lambda server_id: fill(server_id, kit.traceparent(server_id)),
         of_batch if is_for_both else None,

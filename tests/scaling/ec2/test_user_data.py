@@ -189,6 +189,12 @@ class Rules(TemplateTestCase):
             "ec2.user_data: FILE: 16385 bytes, and EC2 takes 16384",
         )
 
+    def test_size_for_a_batch(self) -> None:
+        """It is known before the first one is asked for."""
+        config = configured(ec2__user_data=self.template("${batch}" * 600))
+        error = self.assertRaises(ConfigError, user_data_maker, kit(config))
+        self.assertIn("19200 bytes, and EC2 takes 16384", str(error))
+
     @given(st.text(st.sampled_from("${}fleet \n"), max_size=30))
     def test_any_text(self, text: str) -> None:
         """Whatever stands there is filled in or refused, and `$$` brings back any text."""

@@ -181,7 +181,7 @@ class InstanceLauncher:
     async def _launch_member(self, launch_id: str, batch: LaunchBatch, basis: Basis) -> None:
         """Make an instance of a launch by its batch: once for all that wait for it."""
         try:
-            await self._shared.join(batch.id, lambda: self._launch_batch(batch, basis))
+            await self._shared.join(batch.id, lambda: self._launch_batch(launch_id, batch, basis))
         except EC2Error as error:
             if error.verdict in LACKS:
                 self.forget(launch_id)
@@ -194,8 +194,9 @@ class InstanceLauncher:
             self._batch_refused_at = self._seconds()
             raise EC2Error(Verdict.ELSEWHERE, "NoInstance", f"EC2 gave no instance of {batch}")
 
-    async def _launch_batch(self, batch: LaunchBatch, basis: Basis) -> None:
-        """Ask for the instances of a batch. `EC2Error`: for launches whose instance is unknown."""
+    async def _launch_batch(self, launch_id: str, batch: LaunchBatch, basis: Basis) -> None:
+        """Ask for the instances of a batch, for one of its launches and all that wait with it.
+        `EC2Error`: for launches whose instance is unknown."""
         ids = batch.members
         try:
             if any(machine.ends for id in ids for machine in self.known.of(id)):
@@ -205,8 +206,9 @@ class InstanceLauncher:
         except EC2Error as error:
             if error.verdict in LATER:
                 raise
-            if error.verdict is Verdict.TOKEN_ENDED or ids[0] in self._doubts:
-                await self.owner.describe_launch(ids[0])
+            # Of each of the others, the end may have been asked for meanwhile.
+            if error.verdict is Verdict.TOKEN_ENDED or not self._doubts.keys().isdisjoint(ids):
+                await self.owner.describe_launch(launch_id)
             if not self.known.launches.isdisjoint(ids):
                 raise
             if error.verdict not in (*LACKS, Verdict.REFUSED):
@@ -217,7 +219,7 @@ class InstanceLauncher:
                 # A quota may have room for some, and the login server no right to a batch.
                 _log.info("launches are made one by one: {error}", error=str(error))
                 self._batch_refused_at = self._seconds()
-            if self._may_still_come(ids[0]):
+            if any(map(self._may_still_come, ids)):
                 raise _undecided(error) from None
             # By the next strategy, or one by one, it may work.
             raise EC2Error(Verdict.ELSEWHERE, error.code, str(error)) from None
@@ -371,7 +373,8 @@ class ILaunchOwner(Interface):
     def parameters_of(
         launch_id: str, strategy: LaunchStrategy, basis: Basis, count: int = 1
     ) -> dict[str, Any]:
-        """The parameters of RunInstances for a launch, or a batch of `count`."""
+        """The parameters of RunInstances for a launch, or a batch of `count`. `EC2Error`: the user
+        data is not for batches."""
 
     def describe_launch(launch_id: str) -> Deferred[None]:
         """Describe the instances of a launch, or of its batch."""

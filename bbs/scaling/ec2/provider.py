@@ -182,7 +182,11 @@ class EC2Provider(Service):
     def parameters_of(
         self, launch_id: str, strategy: LaunchStrategy, basis: Basis, count: int = 1
     ) -> dict[str, Any]:
-        make = self.batch_user_data if self.batch_user_data and count > 1 else self.user_data
+        make = self.user_data if count == 1 else self.batch_user_data
+        if make is None:
+            # Another controller has written the batch down.
+            text = "ec2.user_data: a template without ${batch} is for one launch"
+            raise EC2Error(Verdict.REFUSED, "NoBatches", text)
         return launch_request.run_instances(
             self.config,
             launch_id,

@@ -252,14 +252,49 @@ class Unanswered(BatchCase):
         self.assertEqual(len(self.ec2.instances), 6)
 
     def test_a_lack_after_a_call_without_an_answer(self):
-        """The call may still be carried out, so they do not fail before that is settled."""
+        """The call may still be carried out, so they do not fail before that is settled, even if
+        one of them is not wanted any more."""
         self.ec2.errors["run_instances"] = [no_answer() for _ in range(3)]
+        first, *others = self.batches(6)
+        self.ask([first, *others])
+        self.successResultOf(self.end(first))
+        self.ec2.lacks = {("t3.micro", "s-1", False)}
+        self.assertEqual({type(e) for e in self.ask(others)}, {ProviderUnavailable})
+        self.clock.advance(SETTLES)
+        self.assertEqual({type(e) for e in self.ask(others)}, {LaunchFailed})
+
+    def test_one_is_known_already(self):
+        """The others are looked for by their batch all the same."""
+        self.lost()
         written = self.batches(6)
         self.ask(written)
-        self.ec2.lacks = {("t3.micro", "s-1", False)}
-        self.assertEqual({type(e) for e in self.ask(written)}, {ProviderUnavailable})
-        self.clock.advance(SETTLES)
-        self.assertEqual({type(e) for e in self.ask(written)}, {LaunchFailed})
+        self.ec2.unlisted = {f"i-{number}" for number in range(2, 7)}
+        successor = self.controller(subnet_ids=self.subnets, key_name="another")
+        self.listed(successor)
+        successor.know_strategies(written, set(written))
+        self.ec2.unlisted = set()
+        self.assertEqual(self.ask(written, successor), [None] * 6)
+        self.one_each(written)
+
+    def test_by_one_whose_template_is_for_one_launch(self):
+        """Instances that do not know which launch they are would only end again."""
+        for lost in (True, False):
+            if lost:
+                self.lost()
+            else:
+                self.ec2.errors["run_instances"] = [no_answer() for _ in range(3)]
+            written = self.batches(6)
+            self.ask(written)
+            launched = len(self.ec2.instances)
+            successor = self.controller(subnet_ids=self.subnets)
+            successor.batch_user_data = None
+            successor.know_strategies(written, set(written))
+            went = self.ask(written, successor)
+            self.assertEqual({e and type(e) for e in went}, {None if lost else ProviderUnavailable})
+            self.clock.advance(SETTLES)
+            went = self.ask(written, successor)
+            self.assertEqual({e and type(e) for e in went}, {None if lost else LaunchFailed})
+            self.assertEqual(len(self.ec2.instances), launched)
 
     def test_that_have_left_the_configuration(self):
         self.lost()

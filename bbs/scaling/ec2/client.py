@@ -146,13 +146,13 @@ class EC2Client(Service):
         throttle = self._throttles[action]
         ends: float | None = None
         tries, doubtful = 0, False
-        instances = instances_in(parameters)
+        instances, counted = instances_in(parameters), 0
         with tracing.span(f"ec2 {action}"):
             while True:
                 try:
                     self._check_running(action)
-                    await throttle.enter(ends, instances)
-                    instances = 0  # Later tries are about the same ones.
+                    await throttle.enter(ends, instances - counted)
+                    counted = instances  # Later tries are about the same ones.
                     ends = ends or self._reactor.seconds() + throttle.rate.patience
                     answer = await self._try(action, parameters, ends)
                 except EC2Error as error:
@@ -162,6 +162,7 @@ class EC2Client(Service):
                     tries += error.verdict is Verdict.AGAIN
                     pause = self._pause(throttle, error, tries)
                     if pause is None or ends is None or self._reactor.seconds() + pause >= ends:
+                        throttle.give_back(counted)
                         raise
                     if error.remedy is Remedy.PATIENCE:
                         ends = None  # Nothing was done: the call begins anew.

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -65,13 +65,12 @@ class LaunchBatch:
         return [member(self.id, number) for number in range(self.count)]
 
 
-def parse(config: EC2, way: str) -> LaunchBatch | None:
-    """The batch of a stored strategy; None if that is another strategy, or not configured."""
+def parse(by_name: Mapping[str, LaunchStrategy], way: str) -> LaunchBatch | None:
+    """The batch of a stored strategy; None if that is another strategy, or not `by_name`, which has
+    those that are configured."""
     found = _WRITTEN.fullmatch(way)
-    for strategy in strategies(config) if found else ():
-        if found and str(strategy) == found["strategy"]:
-            return LaunchBatch(strategy, int(found["count"]), found["id"])
-    return None
+    strategy = by_name.get(found["strategy"]) if found else None
+    return LaunchBatch(strategy, int(found["count"]), found["id"]) if found and strategy else None
 
 
 def batches(

@@ -111,15 +111,16 @@ class InstanceLauncher:
         """Learn the strategies that are `written` down, by launch id. Another controller may have
         asked for the launches in `asked`. Strategies that have left the configuration are
         ignored."""
-        by_name: Mapping[str, Strategy] = {str(each): each for each in strategies(self.config)}
+        by_name = {str(each): each for each in strategies(self.config)}
         for id, way in written.items():
+            if id in self._written or self.known.of(id):
+                continue
             name = strategy_of(way)
-            strategy = (
-                launch_batches.parse(self.config, way)
+            if strategy := (
+                launch_batches.parse(by_name, way)
                 or by_name.get(name)
                 or spot_fleet.parse(self.config, name)
-            )
-            if id not in self._written and strategy and not self.known.of(id):
+            ):
                 self._written[id] = strategy
                 if id in asked:
                     self._doubts[id] = self._seconds()

@@ -102,6 +102,9 @@ class _Bucket:
     def take(self, count: int) -> None:
         self._tokens -= min(count, self._size)
 
+    def give_back(self, count: int) -> None:
+        self._tokens = min(self._size, self._tokens + count)
+
     def empty(self, now: float) -> None:
         self._tokens, self._counted_at = 0.0, now
 
@@ -141,10 +144,18 @@ class Throttle:
             return fail(self._closed_error())
         if ends is None:
             self._waiting.append(call)
+            if len(self._waiting) > 1:
+                return through  # Those before it have the timer.
         else:
             self._waiting.appendleft(call)
         self._let_through()
         return through
+
+    def give_back(self, instances: int) -> None:
+        """Count no more the `instances` of a call that failed: EC2 did nothing with them, or knows
+        when asked again that it has. To wait until the bucket is full again would take minutes."""
+        self._instances.give_back(instances)
+        self._let_through()
 
     def throttled(self) -> None:
         """Close for a while. The first of several calls that were under way together counts for

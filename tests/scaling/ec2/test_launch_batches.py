@@ -151,6 +151,14 @@ class Lacks(BatchCase):
         self.assertEqual(set(written.values()), {"t3.micro in s-1"})
         self.assertEqual(self.ask(written), [None] * 6)
 
+    def test_tokens_for_the_next_type(self):
+        """What EC2 has not launched leaves others their turn: at once, and not in minutes."""
+        self.ec2.lacks = {("t3.micro", "s-1", False)}
+        self.ask(self.batches(1000))
+        written = self.batches(1000)
+        self.assertEqual(self.ask(written), [None] * 1000)
+        self.one_each(written)
+
     def test_instances_without_numbers(self):
         """Of an API that is not quite EC2's: they cannot be told apart, and are launched one by
         one from then on."""
@@ -189,6 +197,13 @@ class Unanswered(BatchCase):
         self.assertEqual({type(error) for error in went}, {ProviderUnavailable})
         self.assertEqual(self.ask(written), [None] * 6)
         self.one_each(written)
+
+    def test_as_many_as_ec2_takes_asked_again(self):
+        """They are not counted twice, which would take minutes."""
+        self.lost()
+        written = self.batches(1000)
+        self.ask(written)
+        self.assertEqual(self.ask(written), [None] * 1000)
 
     def test_by_another_controller(self):
         """It knows what is written down alone, and no list has them yet."""

@@ -172,6 +172,18 @@ class Instances(GateCase):
         self.enter(0, ends=5.0, instances=0)
         self.assertEqual(self.through, [0, 0])
 
+    def test_given_back(self):
+        """By a call that failed, for those who wait; the bucket holds no more than before."""
+        self.enter(0, instances=10)
+        self.enter(1, instances=10)
+        self.gate.give_back(10)
+        self.assertEqual(self.through, [0, 1])
+        self.gate.give_back(50)
+        self.enter(2, instances=10)
+        self.enter(3, instances=10)
+        self.advance(2.4)
+        self.assertEqual(self.through, [0, 1, 2])
+
     def test_in_calls(self):
         for parameters, count in (
             ({"MinCount": 1, "MaxCount": 40}, 40),

@@ -115,7 +115,8 @@ class Executor:
             if server.owner is not Owner.PROVIDER:
                 continue
             if self._warm_provider and self._is_to_start(server):
-                self._begin(row.id, self._start, row.id)
+                may_have_host = row.host is not None or server.machine is Machine.STOPPED
+                self._begin(row.id, self._start, row.id, may_have_host)
             elif row.id not in listed:
                 self._ask(row.id, server.pooled)
 
@@ -370,10 +371,11 @@ class Executor:
             self.breaker.succeeded()
             self.inventory.stopped(id)
 
-    async def _start(self, id: str) -> None:
+    async def _start(self, id: str, may_have_host: bool = True) -> None:
         if not self._warm_provider or not self._take_turn(id):
             return
-        await self._run(fleet_transitions.forget_host, self._me, id)
+        if may_have_host:  # Not for each of many launches that no list shows yet.
+            await self._run(fleet_transitions.forget_host, self._me, id)
         try:
             await self._warm_provider.start(id)
         except LaunchRefused as error:
@@ -494,13 +496,13 @@ class LaunchStrategies:
         self._scope = context.provider.scope
         self._run = context.database.run
         self._me = context.me
-        self._lost: set[str] = set()  # given up, but the machine may have to be found
+        self._ending: set[str] = set()  # their machines may have to be found
 
     def read(self, launches: Collection[ServerRow], own: Collection[str]) -> None:
         """Tell the provider the strategies in the rows of `launches`. Nobody else can have asked
         for those that are `own`."""
         ours = {row.id: row.way for row in launches if row.way and row.scope == self._scope}
-        self._lost = {row.id for row in launches if row.state in _ENDING}
+        self._ending = {row.id for row in launches if row.state in _ENDING}
         self.provider.forget_strategies(ours)
         self.provider.know_strategies(ours, ours.keys() - set(own))
 
@@ -510,7 +512,7 @@ class LaunchStrategies:
                 fleet_transitions.note_strategy, self._me, launch_id, before, strategy
             ):
                 return
-            if launch_id in self._lost:
+            if launch_id in self._ending:
                 # Earlier strategies were refused or have become unknown, and stay so.
                 raise LaunchFailed("it is given up, so no other strategy is tried")
         except (Unavailable, fleet_transitions.NotLeader):

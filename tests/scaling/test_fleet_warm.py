@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from bbs import __version__
 from bbs.core.values import Instance, Policy, State
-from bbs.rules import fleet_admin, membership
+from bbs.rules import fleet_admin, fleet_transitions, membership
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused
 from bbs.scaling.observer import CONSISTENCY_GRACE
 from bbs.storage.models import Server
@@ -359,6 +359,20 @@ class Stopped(WarmCase):
         self.assertEqual(Server.get(Server.id == id).state, State.READY)
         # It gets another address, and a list may be late to tell it.
         self.assertEqual(hosts, [None])
+
+    def test_one_that_no_list_shows_yet_has_no_host_to_forget(self) -> None:
+        """As each of many that were launched together: it costs no transaction."""
+        forgotten = []
+        self.patch(fleet_transitions, "forget_host", lambda me, id: forgotten.append(id))
+        self.service.boots = False
+        self.cloud.on_launch = self.cloud.hidden.add
+        now = self.service.clock.seconds()
+        id = self.successResultOf(self.service.database.run(fleet_admin.ask_launch, 2, 9, now))
+        self.pass_time(4)
+        Server.update(instance_id=f"i-{id}").where(Server.id == id).execute()
+        self.pass_time(10)
+        self.assertIn(("start", id), self.cloud.calls)
+        self.assertEqual(forgotten, [])
 
     def test_an_orphan_that_is_stopped_is_ended(self) -> None:
         self.launch_unseen("orphan")

@@ -79,7 +79,8 @@ class Batches(BatchCase):
             self.assertTrue(strategy.startswith(f"{instance.pool}, "))
 
     def test_as_many_as_ec2_takes(self):
-        """In calls of a size that it takes beside others', and as EC2 has tokens: for a thousand, and for two more each second."""
+        """In calls of a size that it takes beside others', and as EC2 has tokens: for a thousand,
+        and for two more each second."""
         launches = [self.provider.launch(id) for id in self.batches(2100)]
         calls = []
         for seconds in (GATHER, 24.0, 2.0, 123.0, 2.0, 400.0):

@@ -164,6 +164,22 @@ class Lacks(BatchCase):
         went = self.ask(self.batches(600))
         self.assertEqual(went.count(None), 500)
 
+    def test_one_that_asks_later(self):
+        """Others have failed, so it must not launch them after all."""
+        self.ec2.lacks = {("t3.micro", "s-1", False)}
+        written = self.batches(6)
+        *others, last = written
+        self.ask(others)
+        self.ec2.lacks.clear()
+        self.provider.forget_strategies([last])
+        for _ in range(2):
+            self.provider.know_strategies({last: written[last]}, ())
+            [error] = self.ask([last])
+            self.assertIsInstance(error, LaunchFailed)
+        self.assertEqual(self.ec2.instances, {})
+        self.provider.forget_strategies()
+        self.assertEqual(self.provider._launches._void, {})
+
     def test_tokens_for_the_next_type(self):
         """What EC2 has not launched leaves others their turn: at once, and not in minutes."""
         self.ec2.lacks = {("t3.micro", "s-1", False)}

@@ -35,8 +35,8 @@ from bbs.scaling.ec2.throttle import RATES
 
 LARGEST = 250
 """Instances in a call of RunInstances. EC2 would take 1,000, if its bucket is full: where others in
-the account use half of it, more than 500 were never launched. And where it has capacity for fewer,
-it launches none."""
+the account use half of it, more than 500 were never launched. Where it has capacity for
+fewer, it launches none."""
 
 AT_ONCE = RATES["RunInstances"].size  # launches that need no batch
 NOT_ASKED = 600.0  # seconds for which nothing is launched in batches after one was refused

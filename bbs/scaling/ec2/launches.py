@@ -214,7 +214,7 @@ class InstanceLauncher:
         except EC2Error as error:
             if error.verdict in LATER:
                 raise
-            # Of each of the others, the end may have been asked for meanwhile.
+            # The end of any other may have been asked for meanwhile, so this one stands for all.
             if error.verdict is Verdict.TOKEN_ENDED or not self._doubts.keys().isdisjoint(ids):
                 await self.owner.describe_launch(launch_id)
             if not self.known.launches.isdisjoint(ids):

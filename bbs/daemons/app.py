@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from twisted.application.internet import TimerService
@@ -38,10 +38,13 @@ from bbs.core.threads import Workers
 from bbs.core.values import Tally
 from bbs.daemons.composition import AppServing
 from bbs.daemons.daemon import EMBEDDED, FAREWELL, CannotStart, Daemon
+from bbs.daemons.listening import CannotListen
 from bbs.rules import membership
 from bbs.scaling.ec2.metadata import Metadata, MetadataUnavailable
 from bbs.scaling.identity import process_identity
 from bbs.storage.database import Database
+
+T = TypeVar("T")
 
 PATIENCE = 2.0
 """Seconds for which a server that starts waits for its address. Then it reports without one, and
@@ -93,12 +96,12 @@ class AppServer(Daemon):
         """Warn only: people wait for this server, with or without traces."""
         _log.warn("{reason}", reason=reason)
 
-    async def _reveal(self, key: str, *values: str) -> tuple[str, ...]:
+    async def ask_secrets(self, name: str, work: Callable[..., T], *arguments: Any) -> T:
         until = self.reactor.seconds() + RIGHTS_PATIENCE
         while True:
             try:
-                return await super()._reveal(key, *values)
-            except SecretUnavailable as error:
+                return await super().ask_secrets(name, work, *arguments)
+            except (SecretUnavailable, CannotListen) as error:
                 late = self.reactor.seconds() >= until
                 if late or not error.may_pass or self._launched_as is None:
                     raise

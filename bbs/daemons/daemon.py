@@ -361,7 +361,11 @@ class Daemon(TwistedService):
         """The values with the secrets that they refer to. `self.config` has the references only."""
         if not references.needed(values):
             return values
-        return await self.run_once("secrets", references.reveal, key, values, self.config.ec2)
+        return await self.ask_secrets("secrets", references.reveal, key, values, self.config.ec2)
+
+    async def ask_secrets(self, name: str, work: Callable[..., T], *arguments: Any) -> T:
+        """Do blocking work, which may ask for secrets, on a thread `name`, which ends then."""
+        return await self.run_once(name, work, *arguments)
 
     async def run_once(self, name: str, work: Callable[..., T], *arguments: Any) -> T:
         """Do blocking work on a thread `name`, which ends then."""
@@ -414,7 +418,7 @@ class Daemon(TwistedService):
         """The TLS of a place, which takes over new certificates until the daemon stops."""
 
         def read() -> Deferred[Pems]:
-            asked = self.run_once("certificate", read_pems, place, self.config.ec2)
+            asked = self.ask_secrets("certificate", read_pems, place, self.config.ec2)
             return Deferred.fromCoroutine(asked)
 
         contexts = Contexts(place, await read())

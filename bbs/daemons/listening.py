@@ -40,7 +40,10 @@ _log = Logger()
 
 
 class CannotListen(Exception):
-    """Nothing can listen at a place; one line that says why."""
+    """Nothing can listen at a place; one line that says why. `may_pass`: as `SecretUnavailable`
+    has it."""
+
+    may_pass = False
 
 
 class Pems(NamedTuple):
@@ -198,4 +201,6 @@ class _Endpoint:
 
 
 def _cannot(place: ListeningPlace, why: object) -> CannotListen:
-    return CannotListen(f"cannot listen on {place}: {why}")
+    problem = CannotListen(f"cannot listen on {place}: {why}")
+    problem.may_pass = isinstance(why, references.SecretUnavailable) and why.may_pass
+    return problem

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
 from bbs.config import load, references
+from bbs.core.addresses import ListeningPlace
 from bbs.core.clock import IReactor
 from bbs.core.errors import Unavailable
 from bbs.core.values import Instance
@@ -28,6 +29,7 @@ from bbs.daemons.app import (
     OwnInstance,
     is_on_instance,
 )
+from bbs.daemons.listening import CannotListen
 from bbs.rules import fleet_transitions, membership
 from bbs.scaling import providers
 from bbs.scaling.ec2.metadata import Metadata
@@ -65,14 +67,18 @@ class Rights(SynchronousTestCase):
 
     SECRET = "mysql://bbs:s3cret@db.example:3306/bbs"
 
-    def reveal(self, launched_as: str | None, *answers: object) -> Deferred[Any]:
-        """An app server asks, and is answered so in turn, then always as the last time."""
+    def server(self, launched_as: str | None, *answers: object) -> Unthreaded:
+        """An app server that is answered so in turn, then always as the last time."""
         self.clock = Clock()
         config = load(None, {})
         reactor = cast("IReactor", self.clock)
-        server = Unthreaded(board, config, launched_as, None, reactor, lambda reason: None)
         self.fetch = mock.Mock(side_effect=chain(answers, repeat(answers[-1])))
         self.patch(references, "_fetch", self.fetch)
+        return Unthreaded(board, config, launched_as, None, reactor, lambda reason: None)
+
+    def reveal(self, launched_as: str | None, *answers: object) -> Deferred[Any]:
+        """Such a one asks for the database."""
+        server = self.server(launched_as, *answers)
         return Deferred.fromCoroutine(server._reveal("database.url", "ssm:/bbs/database"))
 
     def denied(self, code: str = "AccessDeniedException") -> ClientError:
@@ -97,6 +103,17 @@ class Rights(SynchronousTestCase):
         secret = self.reveal("a", self.denied("ThrottlingException"), broken, self.SECRET)
         self.clock.pump([RIGHTS_AGAIN] * 2)
         self.assertEqual(self.successResultOf(secret), (self.SECRET,))
+
+    def test_of_a_certificate(self) -> None:
+        text = "ssl:2323:privateKey=ssm\\:/bbs/key:certKey=ssm\\:/bbs/certificate"
+        place = ListeningPlace.parse(text)
+        server = self.server("a", self.denied("ThrottlingException"), self.denied("Unknown"))
+        listens = Deferred.fromCoroutine(server._contexts(place))
+        self.assertNoResult(listens)
+        self.clock.advance(RIGHTS_AGAIN)
+        error = self.failureResultOf(listens, CannotListen).value
+        self.assertIn("ssm:/bbs/key: Unknown: no", str(error))
+        self.assertEqual(self.fetch.call_count, 2)
 
     def test_never_come(self) -> None:
         secret = self.reveal("a", self.denied())

@@ -290,8 +290,8 @@ class InstanceStates:
         return Counter(k.machine.subnet for k in self._known.values() if k.machine.alive)
 
     def alive(self) -> Set[str]:
-        """The ids of launches with an instance that boots or runs. The same set until something
-        changes: each launch of a batch asks."""
+        """The ids of launches with an instance that boots or runs. It is counted anew only
+        after a change, as each launch of a batch asks."""
         if self._alive is None:
             alive = (k.machine.launch_id for k in self._known.values() if k.machine.alive)
             self._alive = frozenset(filter(None, alive))

@@ -1,7 +1,7 @@
 """Launches that are alike, asked for by one call of RunInstances.
 
-EC2 takes five calls of RunInstances at once and two a second after that, but up to 1,000 instances
-in a call. All instances of a call have the same tags and user data. So a batch has an id, which is
+EC2 takes five calls of RunInstances at once and two a second after that, but a thousand instances
+in them. All instances of a call have the same tags and user data. So a batch has an id, which is
 their tag `bbs:batch`, and the ids of its launches follow from that and EC2's number for each
 instance (AmiLaunchIndex): every controller and the instance itself can tell which launch it is.
 
@@ -33,7 +33,11 @@ from bbs.scaling.ec2.instance_states import REMEMBERED, EC2Instance
 from bbs.scaling.ec2.launch_request import LAUNCH_TAG, LaunchStrategy, member, strategies
 from bbs.scaling.ec2.throttle import RATES
 
-LARGEST = 1000  # instances in a call of RunInstances
+LARGEST = 250
+"""Instances in a call of RunInstances. EC2 would take 1,000, if its bucket is full: where others in
+the account use half of it, more than 500 were never launched. Where it has capacity for
+fewer, it launches none."""
+
 AT_ONCE = RATES["RunInstances"].size  # launches that need no batch
 NOT_ASKED = 600.0  # seconds for which nothing is launched in batches after one was refused
 

@@ -77,6 +77,7 @@ class InstanceLauncher:
         by which there may be an instance."""
         self._doubts: dict[str, float] = {}  # when last asked for without a known answer
         self._missed: dict[str, float] = {}  # since when lists lack one of a batch
+        self._void: dict[str, EC2Error] = {}  # why batches of which none is launched have failed
         self._shared = SingleFlight()
         self._batch_refused_at = float("-inf")
 
@@ -131,6 +132,9 @@ class InstanceLauncher:
     def forget_strategies(self, kept: Collection[str]) -> None:
         for id in {*self._written, *self._doubts, *self._missed} - {*kept}:
             self.forget(id)
+        if self._void:
+            left = set(map(self.batch_of, self._written))
+            self._void = {id: error for id, error in self._void.items() if id in left}
 
     async def launch(self, launch_id: str, spot: bool = True) -> None:
         """Make an instance of the launch, or learn that it had one; as Spot only with `spot`.
@@ -199,6 +203,9 @@ class InstanceLauncher:
         """Ask for the instances of a batch, for one of its launches and all that wait with it.
         `EC2Error`: for launches whose instance is unknown."""
         ids = batch.members
+        if batch.id in self._void:
+            # Others have failed by this: asked for now, they would be launched after all.
+            raise self._void[batch.id].with_traceback(None)
         try:
             if any(machine.ends for id in ids for machine in self.known.of(id)):
                 # So EC2 would say, or have forgotten the token, and launch all of them again.
@@ -207,7 +214,7 @@ class InstanceLauncher:
         except EC2Error as error:
             if error.verdict in LATER:
                 raise
-            # Of each of the others, the end may have been asked for meanwhile.
+            # The end of any other may have been asked for meanwhile, so this one stands for all.
             if error.verdict is Verdict.TOKEN_ENDED or not self._doubts.keys().isdisjoint(ids):
                 await self.owner.describe_launch(launch_id)
             if not self.known.launches.isdisjoint(ids):
@@ -223,7 +230,8 @@ class InstanceLauncher:
             if any(map(self._may_still_come, ids)):
                 raise _undecided(error) from None
             # By the next strategy, or one by one, it may work.
-            raise EC2Error(Verdict.ELSEWHERE, error.code, str(error)) from None
+            self._void[batch.id] = EC2Error(Verdict.ELSEWHERE, error.code, str(error))
+            raise self._void[batch.id] from None
 
     def _check_member(self, launch_id: str, batch: LaunchBatch) -> None:
         """Raise `EC2Error` if it is unknown what became of a launch, of whose batch others have

@@ -78,15 +78,16 @@ class Batches(BatchCase):
             instance = self.provider.instance_of(id)
             self.assertTrue(strategy.startswith(f"{instance.pool}, "))
 
-    def test_as_many_as_ec2_takes_in_a_call(self):
-        """And as EC2 has tokens: for a thousand, and for two more each second."""
+    def test_as_many_as_ec2_takes(self):
+        """In calls of a size that it takes beside others', and as EC2 has tokens: for a thousand,
+        and for two more each second."""
         launches = [self.provider.launch(id) for id in self.batches(2100)]
         calls = []
-        for seconds in (GATHER, 24.0, 2.0, 498.0, 2.0, 24.0, 2.0):
+        for seconds in (GATHER, 24.0, 2.0, 123.0, 2.0, 400.0):
             self.clock.advance(seconds)
             calls.append([call["MaxCount"] for call in self.ec2.named("run_instances")])
-        self.assertEqual(calls[0::2], [[1000], [1000, 50], [1000, 50, 1000], [1000, 50, 1000, 50]])
-        self.assertEqual(calls[1::2], calls[0:-1:2])
+        self.assertEqual(calls[5], [250, 250, 250, 250, 50] * 2)
+        self.assertEqual(calls[:5], [calls[5][:count] for count in (4, 4, 5, 5, 6)])
         for launch in launches:
             self.successResultOf(launch)
 
@@ -150,6 +151,34 @@ class Lacks(BatchCase):
         written = self.batches(6)
         self.assertEqual(set(written.values()), {"t3.micro in s-1"})
         self.assertEqual(self.ask(written), [None] * 6)
+
+    def test_room_for_some(self):
+        """A call that fails takes others with it, but not all."""
+        run, rooms = self.ec2.run_instances, iter([1000, 1000, 4])
+
+        def filling(**parameters):
+            self.ec2.room = next(rooms)
+            return run(**parameters)
+
+        self.patch(self.ec2, "run_instances", filling)
+        went = self.ask(self.batches(600))
+        self.assertEqual(went.count(None), 500)
+
+    def test_one_that_asks_later(self):
+        """Others have failed, so it must not launch them after all."""
+        self.ec2.lacks = {("t3.micro", "s-1", False)}
+        written = self.batches(6)
+        *others, last = written
+        self.ask(others)
+        self.ec2.lacks.clear()
+        self.provider.forget_strategies([last])
+        for _ in range(2):
+            self.provider.know_strategies({last: written[last]}, ())
+            [error] = self.ask([last])
+            self.assertIsInstance(error, LaunchFailed)
+        self.assertEqual(self.ec2.instances, {})
+        self.provider.forget_strategies()
+        self.assertEqual(self.provider._launches._void, {})
 
     def test_tokens_for_the_next_type(self):
         """What EC2 has not launched leaves others their turn: at once, and not in minutes."""

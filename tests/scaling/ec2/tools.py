@@ -183,9 +183,7 @@ class MemoryEC2:
                 raise client_error("IdempotentParameterMismatch")
             if any(self.instances[id]["State"]["Name"] == "terminated" for id in ids):
                 raise client_error("IdempotentInstanceTerminated")
-        elif (parameters["InstanceType"], subnet, spot) in self.lacks or parameters.get(
-            "MinCount", 1
-        ) > self.room:
+        elif self._lacks(parameters, subnet, spot):
             raise client_error("InsufficientInstanceCapacity", 500)
         else:
             ids = [

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
-from twisted.internet.task import Clock, deferLater
+from twisted.internet.task import Clock
 from twisted.logger import globalLogBeginner
 from zope.interface import implementer
 
@@ -71,25 +71,31 @@ class BucketApi(Service):
 
     def ask(self, action: str, parameters: Mapping[str, Any]) -> Deferred[Any]:
         self.calls[action] += 1
-        count = parameters.get("MaxCount", 1)
-        fits = self._takes("calls", action, CALLS[action], 1)
+        wanted = [("calls", CALLS[action], 1)]
         if action in INSTANCES:
-            fits = self._takes("instances", action, INSTANCES[action], count) and fits
+            wanted.append(("instances", INSTANCES[action], parameters.get("MaxCount", 1)))
+        fits = all(self._left_in(what, action, bucket) >= count for what, bucket, count in wanted)
+        for what, bucket, count in wanted if fits else ():
+            left = self._left_in(what, action, bucket)
+            self._left[what, action] = left - count, self.clock.seconds()
         if not fits:
             self.throttled += 1
             return fail(judge(action, "RequestLimitExceeded", "too many", 503))
         name = "".join(f"_{c.lower()}" if c.isupper() else c for c in action).lstrip("_")
-        work = getattr(self.ec2, name)
-        takes = TAKES.get(action, 0.25)
-        return deferLater(self.clock, takes, lambda: maybeDeferred(work, **parameters))
+        answer: Deferred[Any] = Deferred(lambda _: None)
 
-    def _takes(self, what: str, action: str, bucket: Bucket, count: int) -> bool:
+        def carry_out() -> None:
+            """EC2 does, whether or not somebody still waits for the answer."""
+            done = maybeDeferred(getattr(self.ec2, name), **parameters)
+            done.addBoth(lambda result: None if answer.called else answer.callback(result))
+
+        self.clock.callLater(TAKES.get(action, 0.25), carry_out)
+        return answer
+
+    def _left_in(self, what: str, action: str, bucket: Bucket) -> float:
         share, now = 1.0 - self.busy, self.clock.seconds()
         left, counted = self._left.get((what, action), (bucket.size * share, now))
-        left = min(bucket.size * share, left + (now - counted) * bucket.refill * share)
-        fits = left >= min(count, bucket.size * share)
-        self._left[what, action] = (left - count if fits else left, now)
-        return fits
+        return min(bucket.size * share, left + (now - counted) * bucket.refill * share)
 
 
 def live(wanted: int, together: bool, busy: float = 0.0) -> tuple[float, float, BucketApi]:

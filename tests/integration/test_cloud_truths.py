@@ -547,5 +547,5 @@ class Starts(CloudCase):
         template = Path(str(self.cloud.ec2_config()["user_data"])).read_text()
         left = re.search(r"cat > boot <<'END'\n(.*?)END\n(.*)", template, re.S)
         assert left is not None
-        self.assertIn("--server-id='${server_id}'", left[1])
+        self.assertIn('--server-id="$(cat server_id)"', left[1])
         self.assertEqual(left[2], "chmod 700 boot\nexec ./boot\n")

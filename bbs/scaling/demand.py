@@ -30,14 +30,15 @@ covers. Nothing predicts a crowd that comes at once.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from math import ceil, exp, inf, sqrt
 from statistics import NormalDist, quantiles
+from typing import NamedTuple
 
 from twisted.internet.interfaces import IReactorTime
 
-from bbs.core.values import Policy
+from bbs.core.values import Policy, State
 from bbs.rules.membership import Observation
 from bbs.rules.servers import ServerRow
 from bbs.scaling.fleet_view import Demand
@@ -64,6 +65,13 @@ PROMPT = 0.95  # the share of boots that are not late
 _NORMAL = NormalDist()
 
 
+class Boot(NamedTuple):
+    """A launch that was `decided` then (seconds since the epoch) and served after `seconds`."""
+
+    decided: float
+    seconds: float
+
+
 class DemandTracker:
     """Follows the demand. `policy`: the operator's wishes. `interval`: seconds between rounds."""
 
@@ -77,6 +85,9 @@ class DemandTracker:
         self._peak = Peak(self._wanted.consolidate_after)
         self._forecast: Forecast | None = None
         self._boots: deque[float] | None = None
+        self._early: list[Boot] = []
+        """Boots that came before others which were decided with them: the first ones of many are
+        fast, and would let all others seem late."""
 
     def see(self, seen: Observation) -> Demand:
         """The demand now; `seen` has all servers, and everybody who waits."""
@@ -84,25 +95,28 @@ class DemandTracker:
         people = seen.waiting + sum(row.taken for row in seen.servers)
         self._peak.see(people, now)
         if self._boots is None:
-            boots = _boots(seen.servers, self._wanted.launch_timeout)
-            self._boots = deque(boots, maxlen=BOOTS)
+            self._boots = deque(maxlen=BOOTS)
+            self._early = _boots(seen.servers, self._wanted.launch_timeout)
+        under_way = {row.created for row in seen.servers if row.state is State.LAUNCHING}
+        self._boots.extend(b.seconds for b in self._early if b.decided not in under_way)
+        self._early = [boot for boot in self._early if boot.decided in under_way]
         if self._wanted.foresees:
             if self._forecast is None:
                 self._forecast = Forecast(self._wanted.wait_target, self._interval)
-                self._forecast.booted(self._boots)
+                self._forecast.booted([*self._boots, *(boot.seconds for boot in self._early)])
             self._forecast.see(people, now)
         return Demand(seen.waiting, self._peak.most if self._wanted.consolidate_after else None)
 
-    def booted(self, seconds: Collection[float]) -> None:
-        if self._boots is not None:
-            self._boots.extend(seconds)
+    def booted(self, boots: Collection[Boot]) -> None:
+        self._early.extend(boots)
         if self._forecast:
-            self._forecast.booted(seconds)
+            self._forecast.booted([boot.seconds for boot in boots])
 
     @property
     def late_after(self) -> float:
-        """Seconds in which `PROMPT` of the latest launches served. While few are known, twice as
-        long as the slowest of them; infinite while none is."""
+        """Seconds in which `PROMPT` of the latest launches served, of those decided together once
+        none is under way any more. While few are known, twice as long as the slowest of them;
+        infinite while none is."""
         boots = self._boots or ()
         if len(boots) < FEW_BOOTS:
             return 2 * max(boots, default=inf)
@@ -120,10 +134,11 @@ class DemandTracker:
         return replace(self._wanted, spare=self._forecast.spare())
 
 
-def _boots(rows: Collection[ServerRow], longest: float) -> Sequence[float]:
-    """How long the launches of servers took, the latest last; not of those from the warm pool."""
-    took = [(row.ready, row.launch_time) for row in rows if row.ready is not None]
-    return [time for _, time in sorted(took, key=lambda each: each[0]) if time and time <= longest]
+def _boots(rows: Collection[ServerRow], longest: float) -> list[Boot]:
+    """The boots of servers, the latest last; not of those from the warm pool."""
+    took = [(row.ready, row.created, row.launch_time) for row in rows if row.ready is not None]
+    latest = sorted(took, key=lambda each: each[0])
+    return [Boot(decided, time) for _, decided, time in latest if time and time <= longest]
 
 
 class Peak:

@@ -29,7 +29,7 @@ from bbs.rules import fleet_transitions, membership
 from bbs.rules.servers import ServerRow
 from bbs.scaling import planner
 from bbs.scaling.backoff import LaunchBreaker, Retries
-from bbs.scaling.demand import DemandTracker
+from bbs.scaling.demand import Boot, DemandTracker
 from bbs.scaling.events import FleetContext
 from bbs.scaling.fleet_view import FleetView, Machine, Owner, ServerView
 from bbs.scaling.interfaces import (
@@ -202,7 +202,7 @@ class Executor:
             booted.append((id, instance.host if instance else None, ready))
         moves = await self._run(fleet_transitions.mark_ready, self._me, booted)
         self.breaker.succeeded()
-        self.demand.booted(took.values())
+        self.demand.booted([Boot(fleet.servers[id].created, took[id]) for id in took])
         for id, seconds in took.items():
             self.pools.served(fleet.servers[id].pool)
             if trace := self._traces.get(id):

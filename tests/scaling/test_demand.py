@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from math import inf
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -11,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.core.values import Policy, State
 from bbs.rules.membership import LeaseSeen, Observation
 from bbs.rules.servers import ServerRow
-from bbs.scaling.demand import BOOTS, UNKNOWN, DemandTracker
+from bbs.scaling.demand import BOOTS, UNKNOWN, Boot, DemandTracker
 from bbs.scaling.fleet_view import Demand
 from tests.memory_service import POLICY
 
@@ -114,8 +115,48 @@ class FixedSpare(DemandCase):
 
     def test_as_the_operator_says(self) -> None:
         self.see(100)
-        self.tracker.booted([45.0])
+        self.tracker.booted([Boot(0.0, 45.0)])
         self.assertEqual(self.tracker.policy, self.policy)
+
+
+class Late(DemandCase):
+    """When a launch takes longer than others."""
+
+    policy = replace(POLICY, launch_timeout=180.0)
+
+    def rows(self, ready: int, launching: int, created: float = 0.0) -> list[ServerRow]:
+        """Launches that were decided together; each boots for a second longer than the one
+        before."""
+        boots = [None if n >= ready else created + 20.0 + n for n in range(ready + launching)]
+        states = (State.READY, State.LAUNCHING)
+        return [
+            replace(ROW, id=str(n), created=created, ready=at, state=states[at is None])
+            for n, at in enumerate(boots)
+        ]
+
+    def test_the_first_ones_of_many_do_not_make_the_others_late(self) -> None:
+        self.see_rows([], 0, self.tracker)
+        self.tracker.booted([Boot(0.0, 20.0 + n) for n in range(10)])
+        self.see_rows(self.rows(10, 10), 0, self.tracker)
+        self.assertEqual(self.tracker.late_after, inf)
+        self.tracker.booted([Boot(0.0, 30.0 + n) for n in range(9)])
+        self.see_rows(self.rows(19, 0), 0, self.tracker)
+        self.assertAlmostEqual(self.tracker.late_after, 37.1)
+
+    def test_nor_for_a_controller_that_comes_then(self) -> None:
+        tracker = self.another()
+        self.see_rows(self.rows(10, 10), 0, tracker)
+        self.assertEqual(tracker.late_after, inf)
+        self.see_rows(self.rows(20, 0), 0, tracker)
+        self.assertAlmostEqual(tracker.late_after, 28.55)
+
+    def test_others_do(self) -> None:
+        """Those that were decided before."""
+        self.see_rows(self.rows(10, 0), 0, self.tracker)
+        known = self.tracker.late_after
+        self.see_rows([*self.rows(10, 0), *self.rows(0, 5, 100.0)], 0, self.tracker)
+        self.assertEqual(self.tracker.late_after, known)
+        self.assertLess(known, 30.0)
 
 
 class ForeseenSpare(DemandCase):
@@ -167,7 +208,7 @@ class ForeseenSpare(DemandCase):
     def test_one_that_has_booted(self) -> None:
         self.see(1000)
         before = self.tracker.policy.spare
-        self.tracker.booted([10.0])
+        self.tracker.booted([Boot(0.0, 10.0)])
         self.assertLess(self.tracker.policy.spare, before)
 
     def test_who_may_wait_needs_none(self) -> None:

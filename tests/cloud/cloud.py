@@ -50,6 +50,11 @@ def _same_code() -> dict[str, str]:
     return {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
 
 
+def older_user_data() -> str:
+    """What instances boot with, for one launch at a time, as versions before 0.4.0 take it too."""
+    return USER_DATA.read_text("utf-8").replace("'${batch}'", "''")
+
+
 class Cloud:
     """An EC2 whose instances are processes of this machine.
 

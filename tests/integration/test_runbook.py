@@ -15,7 +15,7 @@ from twisted.internet.error import ConnectError
 
 from bbs import __version__
 from tests.cloud import Cloud
-from tests.cloud.cloud import USER_DATA
+from tests.cloud.cloud import older_user_data
 from tests.docs.runbook import RUNBOOK, Block, blocks
 from tests.integration.runbook_machine import WITHIN, Machine, ProcessUnit
 from tests.integration.service import (
@@ -285,9 +285,7 @@ class OnManyMachines(RunbookCase):
             (machine.folder / "opt/bbs").unlink()
             (machine.folder / "opt/bbs").symlink_to(f"bbs-{BEFORE}")
         # Instances have the version that is on the login server: that is what an image is for.
-        boots = USER_DATA.read_text("utf-8").replace(
-            "exec twistd", f"exec {first.folder}/opt/bbs/bin/twistd"
-        )
+        boots = older_user_data().replace("exec twistd", f"exec {first.folder}/opt/bbs/bin/twistd")
         self.assertIn("/opt/bbs/bin/twistd", boots)
         (first.folder / "user_data").write_text(boots)
         self.configure(first, user_data=str(first.folder / "user_data"))

@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 from bbs import __version__
 from bbs.core.addresses import Address
 from bbs.core.values import State
-from tests.cloud.cloud import USER_DATA
+from tests.cloud.cloud import older_user_data
 from tests.integration.service import (
     BIN,
     START_TIMEOUT,
@@ -172,7 +172,7 @@ class Rolling:
         version."""
         image = self._service.folder / f"user-data-{version}"
         path = environ(self._trees[version])["PYTHONPATH"]
-        first, rest = USER_DATA.read_text("utf-8").split("umask 077\n")
+        first, rest = older_user_data().split("umask 077\n")
         image.write_text(f"{first}umask 077\nexport PYTHONPATH='{path}'\n{rest}")
         return {"ec2.user_data": str(image), "login.drain_delay": DRAIN_DELAY}
 

@@ -61,7 +61,8 @@ class Attacks(TestCase):
         await self._are_withstood(FUZZES, FUZZING)
 
     async def test_descriptors_that_are_all(self) -> None:
-        await self._are_withstood(["descriptors"], FLOODING)
+        # Long enough for so many newcomers that an app server more is needed.
+        await self._are_withstood(["descriptors"], replace(FLOODING, during=3.0))
 
     async def test_an_attack_works_without_its_limit(self) -> None:
         (outcome,) = await self._carried_out([SILENT], UNLIMITED)

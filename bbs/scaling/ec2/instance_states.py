@@ -73,9 +73,13 @@ def machines(answer: Mapping[str, Any], address: str) -> Iterator[EC2Instance]:
         for described in reservation["Instances"]:
             tags = {tag["Key"]: tag["Value"] for tag in described.get("Tags", [])}
             launched = described.get("LaunchTime")
+            launch_id = tags.get(LAUNCH_TAG, "")
+            is_named = LAUNCH_TAG in tags or BATCH_TAG not in tags
+            if not is_named:
+                launch_id = member(tags[BATCH_TAG], described.get("AmiLaunchIndex", 0))
             yield EC2Instance(
                 id=described["InstanceId"],
-                launch_id=_launch_of(tags, described.get("AmiLaunchIndex", 0)),
+                launch_id=launch_id,
                 state=described["State"]["Name"],
                 kind=described.get("InstanceType", ""),
                 host=_host(described, address),
@@ -86,14 +90,8 @@ def machines(answer: Mapping[str, Any], address: str) -> Iterator[EC2Instance]:
                 fleet_id=tags.get(FLEET_ID_TAG, ""),
                 fleet=tags.get(FLEET_TAG, ""),
                 version=tags.get(VERSION_TAG, ""),
-                is_named=LAUNCH_TAG in tags or BATCH_TAG not in tags,
+                is_named=is_named,
             )
-
-
-def _launch_of(tags: Mapping[str, str], number: int) -> str:
-    if LAUNCH_TAG in tags or BATCH_TAG not in tags:
-        return tags.get(LAUNCH_TAG, "")
-    return member(tags[BATCH_TAG], number)
 
 
 def unseen(id: str, kind: str, subnet: str, tags: Iterable[Mapping[str, str]]) -> EC2Instance:

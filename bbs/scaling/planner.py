@@ -560,8 +560,10 @@ def replace(draft: Draft) -> None:
     if not marked:
         return
     draft.blocker = draft.held_up_by()
-    # A replaced server that is empty runs until it has ended.
-    under_way = any(s.could_stay and DrainCause.REPLACEMENT in s.causes for s in draft.serving)
+    # A server that was given another runs until it has ended, also when it is empty. One that was
+    # to be replaced may drain as its provider recommends it.
+    given = {DrainCause.REPLACEMENT, DrainCause.RECOMMENDED}
+    under_way = any(s.could_stay and given & {*s.causes} for s in draft.serving)
     if draft.blocker or under_way or not draft.is_quiet(draft.all):
         return
     policy, free = draft.policy, draft.free(draft.ready)

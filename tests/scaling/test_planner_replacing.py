@@ -107,7 +107,8 @@ class ReplaceTests(PlannerCase):
     def test_what_was_replaced_has_to_end_first(self):
         """And what ends for another reason has not."""
         fleet = old("a", 2), new("b", 3)
-        self.assert_plan([*fleet, draining("c", **MARKED)], End("c", DrainCause.REPLACEMENT))
+        for cause in (DrainCause.REPLACEMENT, DrainCause.RECOMMENDED):
+            self.assert_plan([*fleet, draining("c", causes=[cause])], End("c", cause))
         idle = draining("c", causes=[DrainCause.IDLE])
         self.assert_plan([*fleet, idle], over("a"), End("c"))
         orphan = Orphan("x", True, True)

@@ -84,7 +84,7 @@ END;
 def zone_of(way: str | None) -> str:
     """The subnet of a launch strategy; "" if it has none."""
     _, _, rest = (way or "").partition(" in ")
-    return rest.partition(" ")[0]
+    return rest.partition(" ")[0].removesuffix(",")
 
 
 def what_is_wrong(fleet: Fleet) -> list[str]:

@@ -1,9 +1,11 @@
 """Messages: stored once, for everybody who is to have them, and read in order.
 
 Ids rise in the order in which a reader's messages are committed: a transaction that stores a
-message first locks the inboxes that it is for. A reader who has seen an id has therefore seen all
-before it, and "what comes after the last I saw" loses nothing. Messages and deliveries are removed
-when they are old, and deliveries of somebody who leaves."""
+message first locks the inboxes that it is for, and then finds the highest id. The database proposes
+an id for the message, which gets another if that one is not higher: the servers of some databases
+reserve ids of their own. A reader who has seen an id has therefore seen all before it, and "what
+comes after the last I saw" loses nothing. Messages and deliveries are removed when they are old,
+and deliveries of somebody who leaves."""
 
 from __future__ import annotations
 
@@ -11,6 +13,8 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from itertools import chain
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import peewee
@@ -54,6 +58,11 @@ EXPIRED_AT_ONCE = 2000
 a transaction has little more than a second for all."""
 
 DELIVERED_AT_ONCE = 1000  # deliveries of several messages to groups that one call adds
+
+IDS_SKIPPED = 1024
+"""Ids among which a message gets one at random if the database proposed one that is too low. Two
+servers that do so at the same moment seldom take the same one: the second would begin anew. Nor do
+several messages take ids in a row, into which the proposals for another server may run."""
 
 MOST_FOLLOWED = 100
 """The most readers of a message for whom `Sent.after` is known; more of them look in the
@@ -332,17 +341,18 @@ def _store(letters: Sequence[_Letter], readers: Sequence[Sequence[int]], *looks:
             sizes[reader] = sizes.get(reader, 0) + letter.size
     adds = inboxes.statements_to_add(sizes, sent)
     is_followed = max(map(len, readers)) <= MOST_FOLLOWED
-    if is_followed:
-        finds = [_last.of_each([(each,) for each in sizes])]
+    if is_followed and len(sizes) == 1:
+        finds = [inboxes.of_reader.of(*sizes)]
     else:
-        finds = inboxes.statements_to_read([*sizes])
+        finds = inboxes.statements_to_read([*sizes], is_followed)
     rows = [each.row(count) for each, count in zip(letters, counts, strict=True)]
     sums = [inboxes.sent_by.of_each([(each,) for each in sent])] if sent else []
     *results, numbers = together(*adds, *finds, *sums, *looks, _add.of_each(rows))
-    found = [row for rows in results[len(adds) : len(adds) + len(finds)] for row in rows]
-    if is_followed:
-        found = [row for rows in found for row in rows]
-    last = {row[0]: row[2] for row in found} if is_followed else None
+    found = [*chain.from_iterable(results[len(adds) : len(adds) + len(finds)])]
+    last = {row[0]: row[4] for row in found} if is_followed else None
+    highest = max([0, *map(itemgetter(2), found), *map(itemgetter(3), found)])
+    if [highest, *numbers] != sorted({highest, *numbers}):
+        numbers = _give_higher_ids(numbers, highest)
     quota = letters[0].caller.quotas.inbox
     room = {row[0]: quota - row[1] + sizes[row[0]] for row in found}
     if sums:
@@ -352,6 +362,18 @@ def _store(letters: Sequence[_Letter], readers: Sequence[Sequence[int]], *looks:
             if counted > quota:
                 _make_room(sender, counted - quota, min(numbers))
     return _Stored(numbers, counts, room, last, results[len(results) - len(looks) :])
+
+
+def _give_higher_ids(numbers: Sequence[int], highest: int) -> Sequence[int]:
+    """Give the messages that were just stored as `numbers` ids above the `highest`; returns these.
+    A row that is inserted with its id, unlike a changed one, lets the database propose higher ids
+    from now on."""
+    first = max(highest, *numbers) + 1
+    free = range(first, first + IDS_SKIPPED)
+    higher = sorted(random.sample(free, len(numbers)))  # nosec B311 # No secret.
+    _copy.many(zip(higher, numbers, strict=True))
+    _remove.many((number,) for number in numbers)
+    return higher
 
 
 def _note_near(sender: int, is_near: bool) -> None:
@@ -482,10 +504,6 @@ def _few_readers(messages: Sequence[int], readers: int) -> tuple[Sequence[int], 
 
 # Statements
 
-# The last message is found by a statement of its own once the inboxes are locked: in the same one
-# MariaDB sees what was there before it waited for the lock. The statement that takes the lock reads
-# no other table: else MariaDB, from 11.6 on, refuses a row that changed while it waited.
-
 
 @statement
 def _online(groups: Sequence[int | None]) -> peewee.Select:
@@ -493,13 +511,6 @@ def _online(groups: Sequence[int | None]) -> peewee.Select:
     members = Membership.select(Membership.group, Membership.user, Place.server)
     placed = members.join(Place, on=(Place.user == Membership.user))
     return placed.where(Membership.group.in_(groups)).order_by(Membership.user)
-
-
-@statement
-def _last(reader: int) -> peewee.Select:
-    own = Delivery.select(Delivery.message).where(Delivery.user == Inbox.user)
-    last = own.order_by(Delivery.message.desc()).limit(1)
-    return Inbox.select(Inbox.user, Inbox.waiting, last).where(Inbox.user == reader)
 
 
 @statement
@@ -525,6 +536,14 @@ def _add(
         in_group=in_group,
         size=size,
     )
+
+
+@statement
+def _copy(number: int, other: int) -> peewee.Insert:
+    """Store the message `other` again with the id `number`."""
+    columns = [each for each in MessageRow._meta.sorted_fields if each is not MessageRow.id]
+    row = MessageRow.select(number, *columns).where(MessageRow.id == other)
+    return MessageRow.insert_from(row, (MessageRow.id, *columns))
 
 
 @statement

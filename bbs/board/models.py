@@ -227,7 +227,7 @@ class MessageRow(Table):
     `size` is what counts for the sender (`Inbox.sent`). Servers of version 4 leave it null.
     """
 
-    id = RisingIdField()
+    id = RisingIdField()  # Or a higher one than the database proposes: see `messages.py`.
     sender = peewee.CharField(NAME_LENGTH)
     target = peewee.CharField(NAME_LENGTH)
     to_group = peewee.BooleanField()

@@ -126,7 +126,7 @@ def _place(number: int, user: int) -> dict[str, object]:
 
 
 def _inbox(number: int, user: int) -> dict[str, object]:
-    last = 10**6 if number and number % 3 == 0 else 0
+    last = 2 * PEOPLE if number and number % 3 == 0 else 0
     return {"user": user, "delivered": last, "sent": 10**6}
 
 

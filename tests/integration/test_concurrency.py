@@ -3,6 +3,7 @@ are needed."""
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -41,7 +42,8 @@ from bbs.rules.auth import Caller
 from bbs.rules.placement import Look
 from bbs.storage.database import read_only, rows
 from bbs.storage.models import Place, Server, Session, Suspension, User
-from tests.database_case import SESSIONS, RulesCase, on_both_databases
+from tests.board.test_ids import ReservedIds, let_propose
+from tests.database_case import SESSIONS, OnMySQL, RulesCase, on_both_databases
 from tests.integration.contestants import (
     ROUNDS,
     SUCCESS,
@@ -1017,6 +1019,14 @@ class Messages(ContestCase):
 
     def outcome(self, rule: Any, *arguments: Any) -> Outcome:
         return Outcome(SUCCESS, self.call(rule, *arguments))
+
+
+class MessagesByReservedIds(OnMySQL, Messages):
+    """The same where each sender's server has reserved a block of ids, and proposes these."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        let_propose(self, ReservedIds(50, threading.get_ident))
 
 
 class Following:

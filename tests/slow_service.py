@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from bbs import __version__
 from bbs.board import board
 from bbs.commands.service import Service
 from bbs.config import Configuration
@@ -104,6 +106,17 @@ class SlowStomp:
         return True
 
 
+class BesideOlder(SynchronousTestCase):
+    """Mixed in before another test case: users of its service are also on an app server of version
+    0.3.0, so that channels have topics."""
+
+    beside_older = True
+
+    def setUp(self) -> None:
+        self.patch(membership, "versions", lambda: {"0.3.0": 1, __version__: 2})
+        super().setUp()
+
+
 class SlowService(MemoryService):
     """`service`, with few places and tight limits unless `config` says otherwise.
 
@@ -122,6 +135,14 @@ class SlowService(MemoryService):
         self.declared = service
         self.slow = SlowDatabase(self.database)
         self.hints = SlowBroker(self.broker)
+
+    def address(self, channel: str, token: str) -> tuple[str, dict[str, object]]:
+        """The topic on which the app server of the user with `token` hears hints for the user's
+        `channel`, and the members of these hints that say so."""
+        server = self.serving(token)
+        if server.serving.home.bus.tells_topics:
+            return f"/topic/bbs.user.{channel}", {}
+        return f"/topic/bbs.server.{server.id}", {"_to": [channel]}
 
     def boot(self, server_id: str) -> None:
         server = MemoryAppServer(

@@ -77,17 +77,19 @@ and their names, 18 for a time."""
 
 @dataclass(frozen=True)
 class Notification:
-    """An event for people who listen on `channel` and have asked for such events."""
+    """An event for people who listen on `channel` and have asked for such events. `servers` are
+    those of their places, if they are known."""
 
     channel: str
     event: Mapping[str, object]
+    servers: tuple[str | None] | None = None
 
 
 @asks(relationships.correspondent)
 def invite(caller: Caller, name: str) -> Notification | None:
     """Invite `name` to be a friend; returns the notification for them, unless they were told of an
     invitation of the caller's within `QUIET`."""
-    [(other, channel, stands, _, blocked_by, blocked)] = relationships.correspondent(
+    [(other, channel, stands, _, blocked_by, server, blocked)] = relationships.correspondent(
         caller, as_stored(name)
     )
     if other is None:
@@ -111,13 +113,14 @@ def invite(caller: Caller, name: str) -> Notification | None:
     if not notes:
         return None
     text = f"{caller.name} invites you"
-    return Notification(channel, {"event": "invite", "from": caller.name, "text": text})
+    event = {"event": "invite", "from": caller.name, "text": text}
+    return Notification(channel, event, (server,))
 
 
 @asks(relationships.correspondent)
 def accept(caller: Caller, name: str) -> Notification:
     """Accept the invitation of `name`; returns the notification for them."""
-    [(other, channel, stands, *_)] = relationships.correspondent(caller, as_stored(name))
+    [(other, channel, stands, *_, server, _)] = relationships.correspondent(caller, as_stored(name))
     if stands != Relationship.INVITED_BY:
         raise errors.NotInvitedBy(name)
     inboxes.lock([caller.id, other])
@@ -132,7 +135,8 @@ def accept(caller: Caller, name: str) -> Notification:
     read = newest or 0
     _relate(caller.id, Relationship.FRIEND, other, Relationship.FRIEND, told, read=read)
     text = f"{caller.name} is your friend now"
-    return Notification(channel, {"event": "friend", "with": caller.name, "text": text})
+    event = {"event": "friend", "with": caller.name, "text": text}
+    return Notification(channel, event, (server,))
 
 
 @asks(relationships.correspondent)
@@ -220,11 +224,11 @@ def _entry(
 
 
 class NewStatus(NamedTuple):
-    """The event of a new status, and the channels of friends who are online, each with whether the
-    friend has a place on the caller's app server. No channels if the status is as before."""
+    """The event of a new status, and the channels of friends who are online, each with the
+    server of the place. No channels if the status is as before."""
 
     event: Mapping[str, object]
-    channels: Sequence[tuple[str, bool]]
+    channels: Sequence[tuple[str, str | None]]
 
 
 @costs(deliveries=lambda new: len(new.channels))
@@ -251,7 +255,7 @@ def set_status(caller: Caller, text: str = "") -> NewStatus:
     if [(text,)] == before or not (text or before):
         return NewStatus(event, ())
     _set_status(caller.id, text) if text else _clear_status(caller.id)
-    return NewStatus(event, relationships.channels(friends, caller))
+    return NewStatus(event, friends)
 
 
 def forget_told(now: float) -> int:

@@ -48,6 +48,8 @@ from bbs.framework import (
     together,
 )
 
+KIND = "group"  # Of the channels of groups.
+
 MOST_JOINED = 1000  # groups that a user may be in: a connection that listens hears all of them
 
 MOST_DESCRIBED = 200
@@ -97,7 +99,7 @@ def with_group(query: Any, name: str) -> Any:
 
 
 def channel_of(random: str) -> str:
-    return f"group.{random}"
+    return f"{KIND}.{random}"
 
 
 def forms_of(name: str) -> list[str]:

@@ -116,15 +116,15 @@ COLUMNS = (
 class Sent:
     """A stored message: the event for its readers, and the channel to hint it on. `after` has the
     id of each reader's message before it (0: none), if they are not too many. `readers` counts
-    them, `tried` the inboxes that were looked at; `is_here`: all of them have their places on the
-    sender's server. A message without readers is not kept."""
+    them, `tried` the inboxes that were looked at; `servers` are those of their places. A message
+    without readers is not kept."""
 
     channel: str
     event: Stored
     after: Mapping[int, int]
     readers: int = field(default=1, compare=False)
     tried: int = field(default=1, compare=False)
-    is_here: bool = field(default=False, compare=False)
+    servers: frozenset[str | None] = field(default=frozenset(), compare=False)
 
 
 @question
@@ -134,7 +134,7 @@ def addressee(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
     other, place = User.alias(), Place.alias()
     found: peewee.Select = (
         relationships.with_correspondent(query, name, other, place)
-        .select_extend(place.server, Inbox.waiting)
+        .select_extend(Inbox.waiting)
         .left_outer_join(Inbox, on=(Inbox.user == other.id))
     )
     return found
@@ -148,7 +148,7 @@ class _Letter(NamedTuple):
     text: str
     size: int  # In bytes.
     channel: str
-    is_here: bool  # All readers have their places on the caller's server, which may be None.
+    servers: frozenset[str | None]  # Of the readers' places.
     reader: int = 0
     group: int | None = None
 
@@ -194,8 +194,7 @@ def _letter(caller: Caller, name: str, text: str, must_be_online: bool) -> _Lett
         raise errors.NotOnline(name)
     if waiting + size > caller.quotas.inbox:
         raise errors.InboxFull(name)
-    is_here = server is not None and server == caller.server
-    return _Letter(caller, name, text, size, channel, is_here, reader=friend)
+    return _Letter(caller, name, text, size, channel, frozenset([server]), reader=friend)
 
 
 @stores_text
@@ -239,7 +238,7 @@ def _to_group(caller: Caller, name: str, text: str) -> _Letter:
     if membership is None:
         raise errors.NotMember(name)
     channel = groups.channel_of(random)
-    return _Letter(caller, name, text, size, channel, False, group=group)
+    return _Letter(caller, name, text, size, channel, frozenset(), group=group)
 
 
 @stores_text
@@ -283,7 +282,7 @@ def send_group(letters: Sequence[_Letter]) -> list[Sent]:
     _remove.many((number,) for _, number, _ in unread)
     inboxes.lower_sent.many((count, letter.caller.id) for letter, _, count in unread if count)
     return [
-        replace(each, tried=len(tried), is_here=servers[letter.group] == {letter.caller.server})
+        replace(each, tried=len(tried), servers=frozenset(servers[letter.group]))
         for each, letter, tried in zip(sent, letters, members, strict=True)
     ]
 
@@ -397,7 +396,7 @@ def _deliver(
             after = {reader: stored.last.get(reader) or 0 for reader in several}
             stored.last.update(dict.fromkeys(several, number))
         stored_event, count = letter.event(number), len(several)
-        sent.append(Sent(letter.channel, stored_event, after, count, count, letter.is_here))
+        sent.append(Sent(letter.channel, stored_event, after, count, count, letter.servers))
     _add_delivery.many(
         (reader, number)
         for number, several in zip(stored.numbers, readers, strict=True)

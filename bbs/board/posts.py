@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import peewee
 
-from bbs.board import inboxes, relationships
+from bbs.board import inboxes
 from bbs.board.models import (
     LENGTHS,
     Contribution,
@@ -87,11 +87,11 @@ SHORT = 200  # characters of a text that an event has
 @dataclass(frozen=True)
 class Published:
     """A stored post with its `number`, and the event for those who are told: on channels, each with
-    whether all who hear it have their places on the writer's server; and how many people hear."""
+    the server where those who hear it have their places (False: not known); and how many hear."""
 
     number: int
     event: Mapping[str, object]
-    told: Sequence[tuple[str, bool]]
+    told: Sequence[tuple[str, str | bool | None]]
     readers: int
 
     def price(self) -> int:
@@ -144,9 +144,7 @@ def post(posts: Sequence[NewPost]) -> list[Published]:
     for number, each in zip(stored.numbers, posts, strict=True):
         event = {**event_of("post", each.writer, number, each.text), "group": None}
         told = friends.get(each.writer.id, ())
-        published.append(
-            Published(number, event, relationships.channels(told, each.writer), len(told))
-        )
+        published.append(Published(number, event, told, len(told)))
     return published
 
 

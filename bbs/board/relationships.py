@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import peewee
 
 from bbs.board.models import Block, Relationship
-from bbs.framework import Caller, Place, User, question, statement, together
+from bbs.framework import Place, User, question, statement, together
 
 
 @question
 def correspondent(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
     """The person called `name`: the id and the channel, the caller's relationship to them, their id
-    once more if they are online, an id if they have blocked the caller, and an id if the caller has
-    blocked them. What does not apply is None, and all is if nobody has the name."""
+    once more if they are online, an id if they have blocked the caller, the server of their place,
+    and an id if the caller has blocked them. What does not apply is None, and all is if nobody has
+    the name."""
     other, own = User.alias(), Block.alias()
     found: peewee.Select = (
         with_correspondent(query, name, other, Place.alias())
@@ -27,10 +27,12 @@ def correspondent(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
 
 def with_correspondent(query: Any, name: str, other: Any, place: Any) -> Any:
     """The question of `correspondent` without its last column; the caller may add more about
-    `other`, and about their `place`."""
+    `other`."""
     theirs = Block.alias()
     return (
-        query.select_extend(other.id, other.channel, Relationship.kind, place.user, theirs.id)
+        query.select_extend(
+            other.id, other.channel, Relationship.kind, place.user, theirs.id, place.server
+        )
         .left_outer_join(other, on=(other.name == name))
         .left_outer_join(
             Relationship, on=((Relationship.user == User.id) & (Relationship.other == other.id))
@@ -51,15 +53,6 @@ def kind_of(user: int, other: int) -> peewee.Select:
 def are_friends(user_id: int, other_id: int) -> bool:
     """Whether the users `user_id` and `other_id` (`User.id`) are friends."""
     return [*kind_of(user_id, other_id)] == [(Relationship.FRIEND,)]
-
-
-def channels(
-    readers: Iterable[tuple[str, str | None]], sender: Caller
-) -> Sequence[tuple[str, bool]]:
-    """The channels of people who are online, each with whether the place on a server is on the
-    sender's own."""
-    here = sender.server
-    return [(channel, server == here and here is not None) for channel, server in readers]
 
 
 def end(user: int, kind: str, other: int, others_kind: str) -> bool:

@@ -72,7 +72,7 @@ async def hint(ask: Ask, sent: messages.Sent) -> Reply:
     """Hint a stored message: the app servers of its readers look for it."""
     ask.count(MESSAGES)
     if sent.readers:
-        await ask.tell(sent.channel, sent.event.members, sent.after, here=sent.is_here)
+        await ask.tell(sent.channel, sent.event.members, sent.after, servers=sent.servers)
     return success()
 
 
@@ -85,7 +85,8 @@ async def hint_direct(ask: Ask, sent: messages.Sent) -> Reply:
 
 async def notify(ask: Ask, notification: friendships.Notification | None) -> Reply:
     if notification is not None:
-        await ask.tell(notification.channel, notification.event, asked=True)
+        channel, servers = notification.channel, notification.servers
+        await ask.tell(channel, notification.event, asked=True, servers=servers)
     return success()
 
 
@@ -220,6 +221,7 @@ board = Service(
         channels=groups.channels_of,
         events=("message",),
     ),
+    placed=(groups.KIND,),
     broadcast=announcements.BROADCAST,
     on_register=names.on_register,
     on_login=user_stats.on_login,

@@ -101,8 +101,7 @@ def reply(caller: Caller, number: str, text: str) -> Published:
         for (oldest,) in _oldest_followed(user, MOST_FOLLOWED):
             _forget_up_to(user, oldest)
     event = {**posts.event_of("reply", caller, own, text), "to": target.first}
-    told = relationships.channels(readers, caller)
-    return Published(own, event, told, len(told))
+    return Published(own, event, readers, len(readers))
 
 
 @question
@@ -182,8 +181,7 @@ def delete_post(caller: Caller, number: str) -> Published:
         online = friends.get(post.writer, [])
     else:
         online = _online_readers(post.first, caller.id, Relationship.FRIEND, MOST_TOLD)
-    told = relationships.channels(online, caller)
-    return Published(post.id, event, told, len(told))
+    return Published(post.id, event, online, len(online))
 
 
 @paged

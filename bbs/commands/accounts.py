@@ -118,9 +118,15 @@ async def show_device(ask: Ask, token: str) -> Reply:
     return success()
 
 
+def _tell_ended(ask: Ask, caller: auth.Caller) -> None:
+    """Have the server where the caller listens look which sessions have ended."""
+    servers = None if caller.server is None else (caller.server,)
+    ask.home.bus.tell(caller.channel, {"event": "logout"}, servers=servers)
+
+
 @commands.command("logout <user>", Role.LOGIN, rule=accounts.log_out)
 async def logout(ask: Ask, caller: auth.Caller) -> Reply:
-    ask.home.bus.tell(caller.channel, {"event": "logout"})
+    _tell_ended(ask, caller)
     ask.home.bus.tell_fleet("free")
     return success("Bye!")
 
@@ -135,7 +141,7 @@ async def delete(ask: Ask) -> Reply:
     """
     caller, on_delete = ask.user, ask.home.service.forget
     removed = await ask.database.run(accounts.delete, caller, on_delete)
-    ask.home.bus.tell(caller.channel, {"event": "logout"})
+    _tell_ended(ask, caller)
     ask.home.bus.tell_fleet("free")
     while not removed:
         removed = await ask.database.run(accounts.delete, caller, on_delete, begun=True)
@@ -169,7 +175,7 @@ async def change_password(ask: Ask, old: str, new: str) -> Reply:
         new_hash = await limits.queue.run(address, partial(hasher.hash, new))
         await ask.database.run(accounts.change_password, caller, stored, new_hash)
     # Servers at which ended sessions listen should look.
-    ask.home.bus.tell(caller.channel, {"event": "logout"})
+    _tell_ended(ask, caller)
     return success()
 
 

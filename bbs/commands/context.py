@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -218,6 +218,7 @@ class Ask:
         *,
         asked: bool = False,
         here: bool = False,
+        servers: Collection[str | None] | None = None,
     ) -> None:
         """Tell `event` to the connections that listen to `channel`, at all servers: to those of
         this server directly, to others by the broker.
@@ -235,11 +236,14 @@ class Ask:
         caller's own, the connection of this request does not get the event: it already knows.
         The connections of this server get the event behind the reply, if that comes at once.
 
-        With `here` the broker is not asked: all who are to have the event have their places on this
-        server, as the transaction saw them. A reader who has just moved elsewhere gets a durable
-        event when listening there begins, or with the next look at the database.
+        `servers` are the app servers where all who are to have the event have their places
+        (`Place.server`), as the transaction saw them; `here` says that this server is the only one.
+        Without them, an event on a user's channel, or on one of a kind that is `placed`
+        (`Service`), goes by the broker to all app servers. A reader who has just moved elsewhere
+        gets a durable event when listening there begins, or with the next look at the database.
 
-        :raises ValueError: `channel` is malformed, `after` is not a mapping, the event has no name
+        :raises ValueError: `channel` is malformed, `after` is not a mapping, `servers` is a text,
+            the event has no name
             or a name of the framework's own (`moved`, `logout`, `waiting`, `problem`), an event of
             an extension has an `id` without being one of its `feed_events`, or an event for other
             servers without an `id` is longer than 2 MiB on the wire.
@@ -253,18 +257,19 @@ class Ask:
             self._check_durable(name)
         if after is not None and not isinstance(after, Mapping):
             raise ValueError(f"after must map readers to ids, and is {after!r}")
+        if isinstance(servers, str):
+            raise ValueError(f"servers must be ids, and is the text {servers!r}")
+        own = None if self.caller is None or channel != self.caller.channel else self.caller
+        if here:
+            servers = ()
+        elif own and own.server and servers is None:
+            # A user listens where the user's place is, or has been told to go there.
+            servers = (own.server,)
+        bus, asking = self.home.bus, self.connection
         if asked:
-            own = False
-            if self.caller is not None and channel == self.caller.channel:
-                own, place = True, self.caller.server
-                # A user listens where the user's place is, or has been told to go there.
-                here = here or (
-                    place is not None and place == getattr(self.home.parts, "server_id", None)
-                )
-            but = self.connection if own else None
-            self.home.bus.tell_asked([(channel, here)], event, but, asking=self.connection)
+            bus.tell_asked([(channel, servers)], event, asking if own else None, asking=asking)
         else:
-            self.home.bus.tell(channel, event, after, here=here, asking=self.connection)
+            bus.tell(channel, event, after, servers=servers, asking=asking)
 
     def _check_durable(self, name: str) -> None:
         """Refuse an event with an id that the feed does not have: nobody would be sent it."""
@@ -278,16 +283,18 @@ class Ask:
             )
 
     async def tell_each(
-        self, channels: Iterable[tuple[str, bool]], event: Mapping[str, object]
+        self, channels: Iterable[tuple[str, bool | str | None]], event: Mapping[str, object]
     ) -> None:
-        """Tell `event` on several channels, each with `here`, as `tell` does with `asked`. The
+        """Tell `event` on several channels, as `tell` does with `asked`: each with the app server
+        where all who are to have it have their places (None: they have none), or with `here`. The
         connection of this request never gets it. For many channels this costs less than `tell`.
 
         :raises ValueError: the event has a name of the framework's own.
         """
         if event["event"] in RESERVED_EVENTS:
             raise ValueError(f"a service cannot have an event with the name {event['event']!r}")
-        self.home.bus.tell_asked(channels, event, self.connection, asking=self.connection)
+        told = [(channel, servers_of(where)) for channel, where in channels]
+        self.home.bus.tell_asked(told, event, self.connection, asking=self.connection)
 
     async def hear(self, channel: str) -> None:
         """Have the connections that listen for the caller hear `channel`, one of the service's own,
@@ -313,6 +320,13 @@ class Ask:
         if name not in self.home.service.counted:
             raise LookupError(f"{self.home.service.name} has no counter {name}")
         self.home.tally.counts[name] += 1
+
+
+def servers_of(where: bool | str | None) -> tuple[str | None, ...] | None:
+    """The `servers` of `Ask.tell` for a channel of `Ask.tell_each`."""
+    if isinstance(where, bool):
+        return () if where else None
+    return (where,)
 
 
 def success(message: str = "Success!", **members: object) -> Reply:

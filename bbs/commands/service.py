@@ -43,6 +43,7 @@ from bbs.storage.models import Table
 from bbs.storage.schema import Schema, Step
 
 _RELEASE = re.compile("[A-Za-z0-9._-]{0,20}")
+_KIND = re.compile("[A-Za-z0-9]+")  # Of channels.
 _SUBCOMMAND = re.compile("[a-z][a-z-]*( [a-z][a-z-]*)?")
 
 UNDECLARED = "bbs.board.client.face:face"
@@ -82,6 +83,8 @@ class Service:
     :param oldest: the oldest version whose programs can work on today's tables, and so run together
         with today's while a service is upgraded server by server; 0: none but today's.
     :param feed: its durable events.
+    :param placed: kinds of channels (`KIND.NAME`) that it tells with `servers=`: they have no
+        topics at the broker, as users' channels have none.
     :param broadcast: its events for everybody who is there.
     :param settings: a section of the configuration: a frozen dataclass of `setting`s. The name of
         the section is that of the class in lower case. Handlers have it as `ask.settings`.
@@ -134,6 +137,7 @@ class Service:
     steps: Mapping[int, Step] = field(default_factory=lambda: MappingProxyType({}))
     oldest: int = 0
     feed: Feed | None = None
+    placed: Sequence[str] = ()
     broadcast: Broadcast | None = None
     on_register: Callable[..., object] | None = None
     on_login: Callable[[int, float | None], Mapping[str, object]] | None = None
@@ -173,6 +177,10 @@ class Service:
             (are(self.commands, CommandTable), "commands are tables, (table,) if one"),
             (are(self.models, type), "models are classes of tables, (Table,) if one"),
             (feed is None or isinstance(feed, Feed), "a feed is a Feed"),
+            (
+                are(self.placed, str) and all(map(_KIND.fullmatch, self.placed)),
+                "placed are kinds of channels, of letters and digits, (kind,) if one",
+            ),
             (broadcast is None or isinstance(broadcast, Broadcast), "a broadcast is a Broadcast"),
             (
                 all(map(_SUBCOMMAND.fullmatch, self.subcommands)) and are(subcommands, Subcommand),

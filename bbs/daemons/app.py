@@ -134,6 +134,7 @@ class AppServer(Daemon):
         serving = AppServing(await self.runtime(database, stomp), processes)
         await database.run_at_start(check_questions, self.service, serving.home.table)
         await self.reach_broker(stomp)
+        self.begin(serving.topics)
         self.begin(serving.listeners)
         self.begin(serving.presence)
         self.begin(serving.broadcaster)

@@ -33,6 +33,7 @@ from bbs.core.threads import IWorkers
 from bbs.core.values import Policy, Quotas, Tally, Timing, Trouble
 from bbs.delivery.broadcast import Broadcaster
 from bbs.delivery.bus import Bus
+from bbs.delivery.channels import TopicCheck
 from bbs.delivery.listeners import Listeners
 from bbs.delivery.presence import PresenceTracker
 from bbs.limits.connections import Admission, Networks
@@ -83,12 +84,22 @@ class Runtime:
         return None if section is None else self.config.settings(section)
 
     def bus(self) -> Bus:
-        return Bus(self.stomp, self.service.name, self.hint_key, self.reactor.seconds, self.wall)
+        return Bus(
+            self.stomp,
+            self.service.name,
+            self.hint_key,
+            self.reactor.seconds,
+            self.wall,
+            self.service.placed,
+        )
+
+    def topic_check(self, bus: Bus) -> TopicCheck:
+        return TopicCheck(self.database, bus, self.reactor)
 
 
 class AppServing:
-    """An app server: its listeners, and the factory of its connections. The services `listeners`,
-    `presence` and `broadcaster` are to be started.
+    """An app server: its listeners, and the factory of its connections. The services `topics`,
+    `listeners`, `presence` and `broadcaster` are to be started.
 
     :param workers: has a thread for work that would block the reactor.
     """
@@ -99,6 +110,7 @@ class AppServing:
         self._runtime, self._workers = runtime, workers
         config, reactor, bus = runtime.config, runtime.reactor, runtime.bus()
         watchers: set[IConnection] = set()
+        self.topics = runtime.topic_check(bus)
         self.listeners = Listeners(
             database=runtime.database,
             bus=bus,
@@ -134,6 +146,7 @@ class AppServing:
         server_id = member.id
         self._parts.server_id = self.listeners.relocation.server_id = server_id
         self.presence.server_id = server_id
+        self.home.bus.serve(server_id)
         self.scheduler = make_scheduler(self._runtime, self.home, member, self._workers)
 
     def tally(self) -> Tally:
@@ -161,6 +174,7 @@ class FollowingLogin:
     :param workers: has a thread for work that would block the reactor.
     :param launches: whether the fleet's provider ever launches anything.
     :ivar member: to be started, before the other services.
+    :ivar topics: to be started.
     """
 
     member: IService
@@ -176,6 +190,7 @@ class FollowingLogin:
     ) -> None:
         config, reactor, bus = runtime.config, runtime.reactor, runtime.bus()
         watchers: set[IConnection] = set()
+        self.topics = runtime.topic_check(bus)
         self.news = FleetEvents(bus)
         self.policy = policy_of(config, launches)
         self.timing = Timing(reactor.seconds)
@@ -243,8 +258,8 @@ class LoginServing(FollowingLogin):
 
 
 class FleetServing:
-    """A process that controls the fleet and does nothing else: the service `controller` is to be
-    started. Arguments as those of `LoginServing`."""
+    """A process that controls the fleet and does nothing else: the services `controller` and
+    `topics` are to be started. Arguments as those of `LoginServing`."""
 
     def __init__(
         self,
@@ -258,7 +273,9 @@ class FleetServing:
         policy = policy_of(runtime.config, launches)
         tally = Tally(counts=dict.fromkeys(runtime.service.counted, 0))
         tally.figures[FLEET_ONLY] = 1
-        news = FleetEvents(runtime.bus())
+        bus = runtime.bus()
+        self.topics = runtime.topic_check(bus)
+        news = FleetEvents(bus)
         self.controller = make_controller(runtime, me, workers, launching, policy, news, tally)
         self.controller.kind = "process"
 

@@ -118,6 +118,7 @@ class FleetProcess(FleetMember):
             launching=await self.prepare_launching(me, database, config.broker.url),
             launches=kind.launches,
         )
+        self.begin(serving.topics)
         self.begin(serving.controller)
         if config.manhole.socket:
             self.begin_manhole(database)

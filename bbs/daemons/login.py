@@ -118,6 +118,7 @@ class LoginServerDaemon(FleetMember):
         readiness.first.chainDeferred(self.serving)
         serving.news.when_places(readiness.look)
         page = await self._page(me, serving, readiness)
+        self.begin(serving.topics)
         self.begin(serving.member)
         self.begin(serving.scheduler)
         self.begin_others(serving.home)

@@ -1,4 +1,4 @@
-"""Who hears which channels of the bus at one app server.
+"""Who hears which channels of the bus at one app server, and whether channels have topics.
 
 A channel is subscribed to once, as long as one user or several hear it. A user who begins to listen
 hears the channels of the mailbox, and commands change them from then on. A change that another
@@ -12,18 +12,35 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from bbs.core.errors import Unavailable
-from bbs.delivery.bus import Bus
+from bbs.core.values import version_order
+from bbs.delivery.bus import Bus, Hearing
 from bbs.protocols.line import IConnection
-from bbs.protocols.stomp.interfaces import ISubscription
+from bbs.rules import membership
 from bbs.storage.database import Database
 
 CHECKED_AT_ONCE = 16
 """Users whose channels one query finds, and who are compared with each look at the database: each
 may have a thousand channels."""
+
+HEARD_AT_ONCE = 50
+"""Channels that one turn of the reactor subscribes to: each takes a tenth of a millisecond, and a
+user may be in a thousand groups."""
+
+FIRST_TOLD_BY_SERVERS = "0.4.0"  # The first version of bbs whose app servers have topics.
+
+VERSIONS_INTERVAL, OLDER_INTERVAL = 30.0, 10.0
+"""Seconds between looks at the versions of the servers, and while there are older ones."""
+
+SECONDS_EACH = 0.05
+"""Seconds by which each app server makes the first of these longer, as the look reads the rows of
+all: beyond 600 servers all their looks together are 20 a second."""
 
 # As the functions of these names in the bus, but with the users who hear the channel first.
 OnHint = Callable[[Collection[int], Mapping[str, Any], Mapping[str, int], bool], None]
@@ -41,11 +58,11 @@ class ChannelSubscriptions:
         self._bus = bus
         self._on_hint = on_hint
         self._on_asked = on_asked
-        self._subscriptions: dict[str, ISubscription] = {}
+        self._subscriptions: dict[str, Hearing] = {}
         self._hearers: dict[str, set[int]] = {}
         self._heard_by: dict[int, set[str]] = {}
 
-    def hear(self, channel: str, user: int) -> ISubscription:
+    def hear(self, channel: str, user: int) -> Hearing:
         """Subscribe `user` to `channel`."""
         # First, as it raises for a malformed channel.
         if channel not in self._subscriptions:
@@ -137,3 +154,64 @@ class ChannelCheck:
             self._channels.leave_one(user, channel)
         for channel in {*channels}.difference(heard):
             self._channels.hear(channel, user)
+
+
+class TopicCheck(Service):
+    """Looks whether servers run that hear only topics of channels, up to version 0.3.0, and has the
+    `bus` tell and hear these as long as there are some.
+
+    Another server may have looked before the last of them stopped, and so tell topics of channels
+    a while longer: they are heard until a second look finds none.
+    """
+
+    def __init__(self, database: Database, bus: Bus, reactor: IReactorTime) -> None:
+        self._database = database
+        self._bus = bus
+        self._reactor = reactor
+        self._next: Any = None
+        self._looking: Deferred[None] | None = None
+
+    def startService(self) -> None:
+        Service.startService(self)
+        self._bus.tells_topics = False  # Unless the first look, which begins now, finds some.
+        self._look()
+
+    def stopService(self) -> Deferred[None] | None:
+        """Fires when no look is under way."""
+        Service.stopService(self)
+        if self._next is not None:
+            self._next.cancel()
+        return self._looking
+
+    def _look(self) -> None:
+        self._next = None
+        self._looking = Deferred.fromCoroutine(self._find_older()).addErrback(
+            lambda failure: _log.failure("versions were not compared", failure=failure)
+        )
+        self._looking.addCallback(self._looked)
+
+    def _looked(self, _: object) -> None:
+        self._looking = None
+
+    async def _find_older(self) -> None:
+        pause = OLDER_INTERVAL
+        try:
+            versions = await self._database.run(membership.versions)
+        except Unavailable:
+            pass
+        else:
+            first, _ = version_order(FIRST_TOLD_BY_SERVERS)
+            older = any(version_order(each)[0] < first for each in versions)
+            self._bus.hears_topics = older or self._bus.tells_topics
+            self._bus.tells_topics = older
+            if not older:
+                pause = VERSIONS_INTERVAL + SECONDS_EACH * sum(versions.values())
+            await self._adjust()
+        if self.running:
+            self._next = self._reactor.callLater(pause, self._look)
+
+    async def _adjust(self) -> None:
+        for number, hearing in enumerate(self._bus.hearings, 1):
+            self._bus.adjust(hearing)
+            if number % HEARD_AT_ONCE == 0:
+                await deferLater(self._reactor, 0)

@@ -28,7 +28,7 @@ from bbs.core import tracing
 from bbs.core.errors import NotLoggedIn, Refusal, Unavailable
 from bbs.core.values import RESERVED_EVENTS
 from bbs.delivery.bus import MAX_HINT, UNHEAR, UNPROVED, Bus, MalformedHint
-from bbs.delivery.channels import ChannelCheck, ChannelSubscriptions
+from bbs.delivery.channels import HEARD_AT_ONCE, ChannelCheck, ChannelSubscriptions
 from bbs.delivery.feed import BATCH, Cursor, Feed, Mailbox, Stored
 from bbs.protocols.line import IConnection
 from bbs.protocols.line.interfaces import encode
@@ -37,10 +37,6 @@ from bbs.rules.auth import Caller
 from bbs.storage.database import Database
 
 K = TypeVar("K")
-
-HEARD_AT_ONCE = 50
-"""Channels that one turn of the reactor subscribes to: each takes a tenth of a millisecond, and a
-user may be in a thousand groups."""
 
 FETCHED_AT_ONCE = 50  # Readers for whom one transaction fetches, which must be short.
 SAFETY_FACTOR = 5  # Polls per look while the broker is connected: only for lost hints.

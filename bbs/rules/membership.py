@@ -11,7 +11,8 @@ servers could lead the fleet.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
@@ -284,6 +285,26 @@ def leave(server: str) -> None:
     """Store that `server` stops. Ignored for one that has not reported since its last start: it may
     say so late, from before it was stopped for the warm pool."""
     Server.update(leaving=True).where((Server.id == server) & Server.port.is_null(False)).execute()
+
+
+@read_only
+def versions() -> Mapping[str, int]:
+    """How many servers run each version: the app servers that serve users, and all others."""
+    found: Counter[str] = Counter(dict(_versions(placement.SERVING)))
+    found.update(version for (version,) in _login_versions())
+    return found
+
+
+@statement
+def _versions(states: Sequence[str]) -> peewee.Select:
+    count = peewee.fn.COUNT(peewee.SQL("*"))
+    serving = Server.select(Server.version, count).where(Server.state.in_(states))
+    return serving.group_by(Server.version)
+
+
+@statement
+def _login_versions() -> peewee.Select:
+    return LoginServer.select(LoginServer.version)
 
 
 class Sign(NamedTuple):

@@ -438,10 +438,12 @@ SETTLED_AT_ONCE = 100  # Users who get places in one transaction, which must be 
 
 @dataclass(frozen=True)
 class Move:
-    """A user who lost the place on a server, and has another one, or none yet."""
+    """A user who lost the place on a server, and has another one, or none yet. `left` is the server
+    of the place before, if there was one."""
 
     channel: str
     seat: Seat | None
+    left: str | None = None
 
 
 def vacate(server: str) -> list[Move]:
@@ -504,10 +506,11 @@ def _reseat(people: Sequence[Place]) -> list[Move]:
     channels = dict(rows(User.select(User.id, User.channel).where(User.id.in_(users))))
     moves = []
     seat: Seat | None = None
-    for number, user in enumerate(users):
+    for number, place in enumerate(people):
+        user = place.user_id
         # If there was no room for one, there is none for the next.
         seat = claim_seat() if seat or not number else None
         if seat:
             move_to(user, seat.server)
-        moves.append(Move(channels[user], seat))
+        moves.append(Move(channels[user], seat, place.server_id))
     return moves

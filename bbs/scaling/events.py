@@ -16,7 +16,7 @@ and ends.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -51,8 +51,15 @@ class FleetBus(Protocol):
     def hear_fleet(self, on_hint: Callable[[Mapping[str, Any]], None]) -> object:
         """Call `on_hint` with events of the fleet."""
 
-    def tell(self, channel: str, event: Mapping[str, object]) -> None:
-        """Hint at `event` to the app servers where somebody listens to `channel`."""
+    def tell(
+        self,
+        channel: str,
+        event: Mapping[str, object],
+        *,
+        servers: Collection[str | None] | None = None,
+    ) -> None:
+        """Hint at `event` to the app servers where somebody listens to `channel`: to these
+        `servers`, if they are known."""
 
 
 class FleetEvents:
@@ -105,7 +112,9 @@ class FleetEvents:
         for move in moves:
             if move.seat:
                 address = move.seat.address.as_json()
-                self._bus.tell(move.channel, {"event": "moved", "app_server": address})
+                servers = None if move.left is None else [move.left]
+                moved = {"event": "moved", "app_server": address}
+                self._bus.tell(move.channel, moved, servers=servers)
 
     def ended(self, channels: Iterable[str]) -> None:
         """Sessions of these people have ended: app servers look whose, and places may be free."""

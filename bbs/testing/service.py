@@ -25,6 +25,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from bbs import __version__
 from bbs.commands.background import start_daemons
 from bbs.commands.extensions import extended
 from bbs.commands.service import Service
@@ -133,6 +134,7 @@ class MemoryAppServer:
         self.port = 0
         self.serving = AppServing(runtime, Inline())
         self.serving.joined(membership.Member(server_id, f"host:nowhere:{server_id}"))
+        self.serving.topics.startService()
         self.serving.listeners.startService()
         self.serving.presence.startService()
         self.serving.broadcaster.startService()
@@ -198,7 +200,7 @@ class MemoryService:
         self.servers: dict[str, MemoryAppServer] = {}
         self.provider = provider or MemoryProvider()
         self.provider.on_launch = self._launched
-        self.me = membership.Member(new_id(), "host:nowhere:1")
+        self.me = membership.Member(new_id(), "host:nowhere:1", __version__)
         self._service = service
         hasher = Hasher(Inline(), QUICK)
         self.login = LoginServing(
@@ -215,6 +217,7 @@ class MemoryService:
         if not self._started:
             self._started = True
             self.database.run(membership.enroll, self.me)
+            self.login.topics.startService()
             self.login.controller.startService()
             self.login.scheduler.startService()
             self._others = start_daemons(self.login.home)

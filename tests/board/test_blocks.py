@@ -242,11 +242,11 @@ class Blocking(WaysCase):
 
     def test_what_rules_ask_first_tells_of_it(self) -> None:
         self.call(blocks.block, self.ann, "bob")
-        [(*_, bobs, anns)] = self.call(relationships.correspondent, self.ann, "bob")
+        [(*_, bobs, _, anns)] = self.call(relationships.correspondent, self.ann, "bob")
         self.assertEqual((bobs is None, anns is None), (True, False))
-        [(*_, anns, bobs)] = self.call(relationships.correspondent, self.bob, "ann")
+        [(*_, anns, _, bobs)] = self.call(relationships.correspondent, self.bob, "ann")
         self.assertEqual((anns is None, bobs is None), (False, True))
-        [(*_, cats, bobs)] = self.call(relationships.correspondent, self.bob, "cat")
+        [(*_, cats, _, bobs)] = self.call(relationships.correspondent, self.bob, "cat")
         self.assertEqual((cats, bobs), (None, None))
 
 

@@ -201,7 +201,8 @@ class Lists(RulesCase):
             (self.dan, None, self.dan.id),
             (self.ann, None, self.ann.id),
         ):
-            expected = [(other.id, other.channel, stands, online, None, None)]
+            server = other.server if online else None
+            expected = [(other.id, other.channel, stands, online, None, server, None)]
             self.assertEqual(self.call(relationships.correspondent, self.ann, other.name), expected)
             ann = self.call(
                 auth.identify, token, SESSIONS, self.now, relationships.correspondent, (other.name,)
@@ -209,4 +210,4 @@ class Lists(RulesCase):
             self.assertEqual(ann, self.ann)
             assert ann.answer is not None
             self.assertEqual(ann.answer.rows, expected)
-        self.assertEqual(self.call(relationships.correspondent, self.ann, "nobody"), [(None,) * 6])
+        self.assertEqual(self.call(relationships.correspondent, self.ann, "nobody"), [(None,) * 7])

@@ -111,7 +111,7 @@ class Mailing(MessagesCase):
     def test_to_a_friend_who_is_offline(self) -> None:
         self.go_offline(self.bob)
         stored = self.call(messages.mail, self.ann, "bob", "hello")
-        self.assertEqual((stored.channel, stored.is_here), (self.bob.channel, False))
+        self.assertEqual((stored.channel, stored.servers), (self.bob.channel, {None}))
         self.assertEqual(self.texts(self.bob), ["hello"])
         self.assertEqual(self.waiting_bytes(self.bob), 5)
         bob = self.caller(self.log_in("bob"))
@@ -129,7 +129,8 @@ class Mailing(MessagesCase):
         stored = self.call(messages.mail, self.ann, "bob", "1")
         other = self.call(messages.send, self.ann, "bob", "2")
         self.assertEqual(other.after, {self.bob.id: stored.event.id})
-        self.assertTrue(stored.is_here)
+        self.assertEqual(stored.servers, {self.bob.server})
+        self.assertIsNotNone(self.bob.server)
         self.assertEqual(self.texts(self.bob), ["1", "2"])
 
     def test_refusals(self) -> None:

@@ -193,7 +193,9 @@ class Statuses(RulesCase):
                 "time": 1764086400.25,
             },
         )
-        self.assertEqual(new.channels, [(self.bob.channel, True), (self.cat.channel, True)])
+        self.assertEqual(
+            new.channels, [(each.channel, self.ann.server) for each in (self.bob, self.cat)]
+        )
         self.assertEqual(self.status(self.ann, self.bob), "at the beach")
         self.log_out(self.ann)
         self.assertEqual(self.status(self.ann, self.bob), "at the beach")
@@ -225,7 +227,7 @@ class Statuses(RulesCase):
         other = self.ready_server(1000, port=22224)
         Place.update(server=other).where(Place.user == self.cat.id).execute()
         new = self.call(friendships.set_status, self.ann, "hello")
-        self.assertEqual(new.channels, [(self.cat.channel, False)])
+        self.assertEqual(new.channels, [(self.cat.channel, other)])
 
     def test_only_so_many_are_told(self) -> None:
         self.patch(friendships, "MOST_TOLD", 1)

@@ -246,7 +246,10 @@ class Hints(AskedCase):
     def test_to_somebody_else(self) -> None:
         ann = self.asking("ann")
         channel = User.get(User.name == "ann").channel
-        self.deliver(replace(self.invitation(), destination=f"/topic/bbs.user.{channel}"))
+        topic, to = self.service.address(channel, self.tokens["ann"])
+        invitation = self.invitation()
+        body = json.dumps({**json.loads(invitation.body), **to}).encode()
+        self.deliver(replace(invitation, destination=topic, body=body))
         self.assertEqual((ann.heard(), self.bob.heard()), ([], []))
 
 
@@ -299,7 +302,7 @@ class OnTheBus(SynchronousTestCase):
         bus, sender = (Bus(broker.client(), "bbs", b"", Clock().seconds) for _ in range(2))
         heard: list[object] = []
         bus.hear("a", lambda *hint: heard.append(hint), lambda *told: heard.append(told))
-        sender.tell_asked([("a", False)], {"event": "wave", "text": "hello"})
+        sender.tell_asked([("a", None)], {"event": "wave", "text": "hello"})
         self.assertEqual(heard, [])
 
     def test_who_wants_only_hints_is_not_told(self) -> None:
@@ -311,5 +314,5 @@ class OnTheBus(SynchronousTestCase):
         bus.hear("b", lambda *hint: hints.append(hint), lambda *each: told.append(each))
         me: Any = object()
         for channel in ("a", "b"):
-            bus.tell_asked([(channel, False)], {"event": "wave", "id": 7}, me)
+            bus.tell_asked([(channel, None)], {"event": "wave", "id": 7}, me)
         self.assertEqual((hints, told), ([], [({"event": "wave", "id": 7}, me)]))

@@ -199,7 +199,7 @@ class OfAService(HereCase):
     def test_only_what_others_may_need_is_published(self) -> None:
         peer = self.listen("ann", events=True)
         self.hold()
-        for how, count in (("plainly", 1), ("asked", 0), ("here", 0), ("asked-here", 0)):
+        for how, count in (("plainly", 0), ("asked", 0), ("here", 0), ("asked-here", 0)):
             self.ask(f"wave ann {how}")
             self.assertHeard([how], peer)
             self.assertEqual(len(self.published()), count, how)
@@ -213,9 +213,9 @@ class OfAService(HereCase):
     def test_a_malformed_channel_is_refused_here_too(self) -> None:
         bus = self.service.serving(self.tokens["ann"]).serving.home.bus
         with self.assertRaises(ValueError):
-            bus.tell("a.*", {"event": "wave"}, here=True)
+            bus.tell("a.*", {"event": "wave"}, servers=())
         with self.assertRaises(ValueError):
-            bus.tell_asked([("a.*", True)], {"event": "wave"})
+            bus.tell_asked([("a.*", ())], {"event": "wave"})
 
     def test_a_listener_that_fails_is_no_failure_of_the_sender(self) -> None:
         peer = self.listen("ann")

@@ -21,7 +21,7 @@ from bbs.rules import presence
 from bbs.testing import MemoryBroker, Peer
 from bbs.testing.service import HINT_KEY
 from tests.memory_service import POLICY, configuration
-from tests.slow_service import SlowService
+from tests.slow_service import BesideOlder, SlowService
 
 
 class HintsCase(SynchronousTestCase):
@@ -61,6 +61,10 @@ class HintsCase(SynchronousTestCase):
         [hint] = self.held
         self.held.clear()
         return hint
+
+    def address(self, name: str) -> tuple[str, dict[str, object]]:
+        """Where hints for somebody come, as `SlowService.address` has it."""
+        return self.service.address(self.channel(name), self.tokens[name])
 
     def channel(self, name: str) -> str:
         query = f"SELECT channel FROM user WHERE name = '{name}'"
@@ -130,6 +134,10 @@ class Proved(HintsCase):
         self.assertEqual(self.looks, [])
 
 
+class ProvedBesideOlder(BesideOlder, Proved):
+    """As before there were topics of servers."""
+
+
 class Secret(HintsCase):
     def test_the_key_is_in_no_text(self) -> None:
         """Whatever knows the bus may be logged."""
@@ -183,6 +191,10 @@ class Late(HintsCase):
         self.assertEqual(self.heard(), [])
 
 
+class LateBesideOlder(BesideOlder, Late):
+    """As before there were topics of servers."""
+
+
 class Lying(HintsCase):
     """Whoever holds the broker wakes readers, who then see what is stored."""
 
@@ -213,22 +225,27 @@ class Lying(HintsCase):
     def test_to_somebody_else(self) -> None:
         """Who is no reader of it is not sent it, whatever topic it comes by."""
         eve = self.listen("eve")
-        topic = "/topic/bbs.user." + self.channel("eve")
+        topic, to = self.address("eve")
         hint = self.send("one")
         self.deliver(replace(hint, destination=topic))
+        self.deliver(replace(self.changed(hint, **to), destination=topic))
         self.assertEqual((self.heard(), self.heard(eve)), ([], []))
 
     def test_that_sessions_have_ended(self) -> None:
         """A server looks which, and has one look under way however often it is told to."""
-        topic = "/topic/bbs.user." + self.channel("bob")
+        topic, to = self.address("bob")
         self.service.slow.hold(presence.standings)
         moved = {"event": "moved", "app_server": {"host": "127.6.6.6", "port": 666}}
         for hint in (moved, {"event": "logout"}) * 100:
-            self.deliver(Message(topic, {}, json.dumps(hint).encode()))
+            self.deliver(Message(topic, {}, json.dumps({**hint, **to}).encode()))
         self.assertEqual(len(self.service.slow.calls(presence.standings)), 1)
         self.service.slow.go_on()
         self.assertEqual(len(self.service.slow.calls(presence.standings)), 2)
         self.assertEqual(self.listener.heard(), [])
+
+
+class LyingBesideOlder(BesideOlder, Lying):
+    """As before there were topics of servers."""
 
 
 class Transient(HintsCase):
@@ -239,18 +256,22 @@ class Transient(HintsCase):
     def setUp(self) -> None:
         super().setUp()
         self.bus = self.service.serving(self.tokens["ann"]).serving.home.bus
+        self.servers = {name: self.service.serving(token).id for name, token in self.tokens.items()}
 
-    def sealed(self, event: Mapping[str, object] = WAVE, name: str = "bob") -> Message:
-        """The hint of ann's server at `event` for `name`."""
-        self.bus.tell(self.channel(name), event)
+    def sealed(
+        self, event: Mapping[str, object] = WAVE, name: str = "bob", at: str = "bob"
+    ) -> Message:
+        """The hint of ann's server at `event` for `name`, to the server of `at`."""
+        self.bus.tell(self.channel(name), event, servers=[self.servers[at]])
         return self.held.pop()
 
     def by_key(self, **members: object) -> Message:
         """A hint with these members and a right proof."""
-        content = json.dumps({**self.WAVE, **members})[:-1].encode()
+        topic, to = self.address("bob")
+        content = json.dumps({**self.WAVE, **to, **members})[:-1].encode()
         proof = hmac.digest(HINT_KEY, content, "sha256").hex()
         body = b'%s, "_proof": "%s"}' % (content, proof.encode())
-        return Message(f"/topic/bbs.user.{self.channel('bob')}", {}, body)
+        return Message(topic, {}, body)
 
     def assertDiscarded(self, *hints: Message, reason: str = "not proved") -> None:
         for hint in hints:
@@ -270,7 +291,8 @@ class Transient(HintsCase):
         seal = {name: value for name, value in json.loads(hint.body).items() if name[0] == "_"}
         message = {"event": "message", "from": "ann", "to": "bob", "message": "pay eve"}
         for event in (self.WAVE, message, {**message, "id": "2"}, {**self.WAVE, "text": "else"}):
-            for members in ({}, {**seal, "_proof": "0" * 64}, {**seal, "_after": {}}):
+            to = self.address("bob")[1]
+            for members in (to, {**seal, "_proof": "0" * 64}, {**seal, "_after": {}}):
                 self.assertDiscarded(replace(hint, body=json.dumps({**event, **members}).encode()))
 
     def test_what_is_sent_again(self) -> None:
@@ -287,9 +309,10 @@ class Transient(HintsCase):
         self.assertEqual(self.listener.heard(), [self.WAVE] * 3)
 
     def test_on_the_topic_of_somebody_else(self) -> None:
-        self.assertDiscarded(
-            replace(self.sealed(name="eve"), destination=self.sealed().destination)
-        )
+        other = self.sealed(name="eve", at="eve")
+        if self.address("bob")[1]:
+            other = self.sealed(at="eve")  # By a server's topic: of another server.
+        self.assertDiscarded(replace(other, destination=self.sealed().destination))
 
     def test_of_a_server_whose_clock_is_wrong(self) -> None:
         """By a minute at most it counts; the time is in whole seconds."""
@@ -311,7 +334,7 @@ class Transient(HintsCase):
     def test_of_a_server_of_before(self) -> None:
         """Nothing says when it was sent: up to version 0.3.0 it was sealed for those who asked, and
         up to now not at all. A message comes at once all the same."""
-        topic = f"/topic/bbs.user.{self.channel('bob')}"
+        topic, _ = self.address("bob")
         for but in ("0123456789abcdef", "0123456789abcdef.7f0000000000", None, 7, ["x"]):
             self.assertDiscarded(self.by_key(_on=topic, _but=but))
         message = self.send("one")
@@ -324,7 +347,7 @@ class Transient(HintsCase):
         """Not even with the key."""
         for name in RESERVED_EVENTS:
             asked = {"event": "wave", "id": 0, "_asked": {"event": name, "position": 1}}
-            topic = f"/topic/bbs.user.{self.channel('bob')}"
+            topic, _ = self.address("bob")
             but = f"0123456789abcdef.1.{self.service.wall():.0f}"
             self.assertDiscarded(self.by_key(**asked, _on=topic, _but=but), reason=name)
             if name in ("moved", "logout"):
@@ -353,6 +376,10 @@ class Transient(HintsCase):
             heard.clear()
             sizes.append(tracemalloc.get_traced_memory()[0])
         self.assertLess(max(sizes[1:]) - sizes[0], 100_000)
+
+
+class TransientBesideOlder(BesideOlder, Transient):
+    """As before there were topics of servers."""
 
 
 class Many(SynchronousTestCase):

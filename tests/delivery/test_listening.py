@@ -13,9 +13,10 @@ from bbs.delivery.listeners import LISTENING_CONNECTIONS, Listener, Subscribers
 from bbs.protocols.stomp.interfaces import Message
 from bbs.storage.models import User
 from bbs.testing import Peer
-from tests.slow_service import SlowService
+from tests.slow_service import BesideOlder, SlowService
 
 CODE = "too-many-listeners"
+WHATS = ("hints", "look")  # What all app servers hear.
 
 
 class ListeningCase(SynchronousTestCase):
@@ -49,7 +50,10 @@ class ListeningCase(SynchronousTestCase):
                 for name, channel in self.service.database.peewee.execute_sql(query).fetchall()
             }
         topics = {*self.service.hints.topics()}
-        topics.discard(f"/topic/bbs.{CHANNEL}")  # For nobody in particular.
+        for name in (CHANNEL, "broadcast.hints"):
+            topics.discard(f"/topic/bbs.{name}")  # For nobody in particular.
+        for server in self.service.servers:
+            topics.discard(f"/topic/bbs.server.{server}")
         return {names.get(topic.rpartition(".")[2], topic) for topic in topics}
 
 
@@ -74,6 +78,20 @@ class Connections(ListeningCase):
         for peer in peers:
             self.assertEqual([each["message"] for each in peer.events()], ["e4"])
 
+    def test_once_the_server_hears_the_broker(self) -> None:
+        """Whose topic of its own is confirmed."""
+        self.service.hints.confirms = False
+        token = self.service.people("cat")["cat"]  # At a server that begins now.
+        peer = self.service.at_home(token)
+        peer.say(f"listen {token}")
+        self.assertEqual(peer.heard(), [])
+        self.service.hints.confirm()
+        self.assertEqual([each["status"] for each in peer.heard()], [0])
+
+
+class ConnectionsBesideOlder(BesideOlder, Connections):
+    """As before there were topics of servers."""
+
     def test_those_about_to_listen_count(self) -> None:
         self.service.hints.confirms = False
         peers = [self.service.at_home(self.tokens["ann"]) for _ in range(LISTENING_CONNECTIONS + 1)]
@@ -86,7 +104,21 @@ class Connections(ListeningCase):
             self.assertEqual([each["status"] for each in peer.heard()], [0])
 
 
-class Hearing(ListeningCase):
+class ByServers(ListeningCase):
+    def test_one_topic_however_many_listen(self) -> None:
+        peers = [self.listen("ann"), self.listen("bob")]
+        self.ask("ann", "create-group {} go", peers[0])
+        self.assertEqual(self.heard_topics(), set())
+        topics = self.service.hints.topics()
+        own = [f"/topic/bbs.server.{server}" for server in self.service.servers]
+        self.assertEqual(
+            sorted(topics), sorted([*own, *[f"/topic/bbs.broadcast.{x}" for x in WHATS] * len(own)])
+        )
+
+
+class Hearing(BesideOlder, ListeningCase):
+    """Channels that have topics."""
+
     def test_what_goes_with_the_last_of_a_user(self) -> None:
         first, second, bob = self.listen("ann"), self.listen("ann"), self.listen("bob")
         self.assertEqual(self.heard_topics(), {"ann", "bob", "chess"})
@@ -142,6 +174,7 @@ class Hearing(ListeningCase):
         for kind, channel in zip(("user", "group"), channels, strict=True):
             hint = b'{"event": "message", "id": 1}'
             topic = f"/topic/bbs.{kind}.{channel}"
+            self.assertIn(topic, self.service.hints.topics())
             self.service.broker.deliver(Message(topic, {}, hint))
         self.service.settle()
         self.assertEqual([len(each.events()) for each in (ann, bob)], [0, 1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import json
 from itertools import count
 from typing import Any
 
@@ -15,6 +16,7 @@ from bbs.protocols.stomp.interfaces import Message
 from bbs.testing import MemoryBroker
 from bbs.testing.service import HINT_KEY
 from tests.delivery.test_hints import HintsCase
+from tests.slow_service import BesideOlder
 
 DEEP = b"[" * 100_000
 
@@ -116,6 +118,10 @@ class Passing(HintsCase):
 
     numbers = count(1)
 
+    def setUp(self) -> None:
+        super().setUp()
+        _, self.to = self.address("bob")
+
     def test_nothing_comes_of_any(self) -> None:
         topic = self.send("one").destination
         for body in (*NONE, *UNTELLABLE):
@@ -133,12 +139,15 @@ class Passing(HintsCase):
             text = b"[" * depth + b"]" * depth
             self.deliver(self.sealed(topic, b'{"event": "wave", "text": %s' % text))
         self.assertEqual(self.flushLoggedErrors(), [])
-        self.assertTrue(all(event["event"] == "wave" for event in self.listener.heard()))
+        heard = self.listener.heard()
+        self.assertTrue(heard)
+        self.assertTrue(all(event["event"] == "wave" for event in heard))
 
     def sealed(self, topic: str, content: bytes) -> Message:
         """A hint by somebody with the key."""
         nonce = f"0123456789abcdef.{next(self.numbers)}.{self.service.wall():.0f}"
-        content += f', "_on": "{topic}", "_but": "{nonce}"'.encode()
+        to = "".join(f', "{name}": {json.dumps(each)}' for name, each in self.to.items())
+        content += f'{to}, "_on": "{topic}", "_but": "{nonce}"'.encode()
         proof = hmac.digest(HINT_KEY, content, "sha256").hex()
         return Message(topic, {}, b'%s, "_proof": "%s"}' % (content, proof.encode()))
 
@@ -150,3 +159,7 @@ class Passing(HintsCase):
                 self.deliver(self.sealed(topic, body.removesuffix(b"}")))
             (reason,) = [event["reason"] for event in logs if "reason" in event]
             self.assertIn("cannot be sent", reason)
+
+
+class PassingBesideOlder(BesideOlder, Passing):
+    """On the topic of a user."""

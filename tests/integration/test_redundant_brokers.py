@@ -152,7 +152,7 @@ class Hints(TwoBrokers):
         for _ in range(3):
             buses[0].tell("abc", {"event": "message", "id": 5}, {1: 4})
             buses[0].tell("abc", {"event": "typing"})
-            buses[0].tell_asked([("abc", False)], {"event": "sent"})
+            buses[0].tell_asked([("abc", None)], {"event": "sent"})
         await self.clients[0].send("/topic/last", b"")
         await last.get()
         # The other broker has brought its copies when a later message has come by it alone.

@@ -156,7 +156,7 @@ class AServersLife(FleetCase):
         [server] = self.launch()
         self.call(membership.report, server, 1)
         [move] = self.call(fleet_transitions.mark_ready, ONE, [(server, "host", self.now)])
-        self.assertEqual(move.channel, User.get().channel)
+        self.assertEqual((move.channel, move.left), (User.get().channel, None))
         self.assertEqual(self.taken(server), 1)
 
     def test_losing_moves_people(self) -> None:
@@ -166,7 +166,7 @@ class AServersLife(FleetCase):
         [move] = self.call(
             fleet_transitions.lose, ONE, lost, LossCause.SILENT, "silent for long", self.now
         )
-        self.assertEqual(move, placement.Move(User.get().channel, self.seat(other)))
+        self.assertEqual(move, placement.Move(User.get().channel, self.seat(other), lost))
         self.assertEqual(self.standing(lost), (State.LOST, "silent", "silent for long"))
         self.assertEqual((self.taken(lost), self.taken(other)), (0, 1))
 

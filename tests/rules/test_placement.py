@@ -374,7 +374,9 @@ class Moving(PlacesCase):
         user, old = self.user(), self.ready_server(capacity=2)
         self.enter(user)
         Server.update(state=State.DRAINING).execute()
-        self.assertEqual(self.call(placement.vacate, old), [Move(self.channels([user])[0], None)])
+        self.assertEqual(
+            self.call(placement.vacate, old), [Move(self.channels([user])[0], None, old)]
+        )
         self.assertIsNone(self.where(user))
 
     def test_some_wait_and_settle_later(self) -> None:

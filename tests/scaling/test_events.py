@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -35,14 +35,20 @@ class RecordingBus:
     def __init__(self) -> None:
         self.connected = True
         self.told: list[str] = []
-        self.to_users: list[tuple[str, Mapping[str, object]]] = []
+        self.to_users: list[tuple[str, Mapping[str, object], object]] = []
         self.hint: Callable[[Mapping[str, Any]], None] = lambda hint: None
 
     def tell_fleet(self, event: str) -> None:
         self.told.append(event)
 
-    def tell(self, channel: str, event: Mapping[str, object]) -> None:
-        self.to_users.append((channel, event))
+    def tell(
+        self,
+        channel: str,
+        event: Mapping[str, object],
+        *,
+        servers: Collection[str | None] | None = None,
+    ) -> None:
+        self.to_users.append((channel, event, servers))
 
     def hear_fleet(self, on_hint: Callable[[Mapping[str, Any]], None]) -> None:
         self.hint = on_hint
@@ -91,11 +97,11 @@ class OneLoginServer(SynchronousTestCase):
 
     def test_people_are_told_where_they_are_served(self) -> None:
         seat = Seat("server", Address("192.0.2.1", 22223))
-        self.news.moved([Move("one", seat), Move("two", None)])
+        self.news.moved([Move("one", seat, "old"), Move("two", None, "old"), Move("three", seat)])
         address = {"host": "192.0.2.1", "port": 22223}
-        self.assertEqual(
-            self.bus.to_users, [("one", {"event": "moved", "app_server": seat.address.as_json()})]
-        )
+        moved = {"event": "moved", "app_server": seat.address.as_json()}
+        # At the server that they leave, or where they listen if they had no place.
+        self.assertEqual(self.bus.to_users, [("one", moved, ["old"]), ("three", moved, None)])
         self.assertEqual(seat.address.as_json(), address)
 
 

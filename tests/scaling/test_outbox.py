@@ -134,7 +134,7 @@ class Taking(DatabaseCase):
             OutboxEntry.insert(channel=channel).execute()
 
     def told(self) -> list[str]:
-        told, self.bus.to_users = [channel for channel, _ in self.bus.to_users], []
+        told, self.bus.to_users = [channel for channel, *_ in self.bus.to_users], []
         return told
 
     def test_each_is_told_once(self) -> None:

@@ -189,7 +189,7 @@ class Hints:
         self.connected = True
         self.moved: list[float] = []
 
-    def tell(self, channel: str, event: Mapping[str, object]) -> None:
+    def tell(self, channel: str, event: Mapping[str, object], servers: object = None) -> None:
         if event["event"] == "moved":
             self.moved.append(self._clock.seconds())
 

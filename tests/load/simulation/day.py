@@ -236,7 +236,7 @@ class Hints:
         self.heard: Any = None
         self.connected = True
 
-    def tell(self, channel: str, event: Mapping[str, object]) -> None:
+    def tell(self, channel: str, event: Mapping[str, object], servers: Any = None) -> None:
         """People find out by themselves."""
 
     def tell_fleet(self, event: str) -> None:

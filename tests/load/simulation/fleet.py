@@ -81,7 +81,7 @@ class Hints:
         self.heard: Any = None
         self.connected = True
 
-    def tell(self, channel: str, event: Mapping[str, object]) -> None:
+    def tell(self, channel: str, event: Mapping[str, object], servers: Any = None) -> None:
         """To whoever listens: people follow a move, but for some who do not hear of it."""
         if self.mortal.alive and event.get("event") == "moved":
             self._fleet.moved(channel, event)

@@ -1,17 +1,19 @@
 """Somebody with the broker's credential, who forges hints and sends others' hints again.
 
 Two people have their places on two app servers. One of them listens and said `events`; the other
-one invites them, and then writes to them. Whatever passes their channel at the broker, the attacker
-sends again and again, and beside that come hints of the attacker's own: the nearest to an
-invitation or a message that one without the database's key can make. What the listener is sent is
-the sentinel: each event once, in its order, and nothing that nobody said.
+one invites them, and then writes to them. Whatever passes the topic of their app server at the
+broker, the attacker sends again and again, and beside that come hints of the attacker's own: the
+nearest to an invitation or a message that one without the database's key can make. What the
+listener is sent is the sentinel: each event once, in its order, and nothing that nobody said.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -88,14 +90,32 @@ class Broker:
         self._writer.write(f"{command}\n{head}\n".encode() + body + b"\0")
 
 
-def forged(topic: str, number: int) -> Iterator[bytes]:
+def find_topic(database: str, name: str) -> tuple[str, str]:
+    """The topic on which the app server of the user `name` hears hints, which a hostile broker
+    learns from subscriptions, and the user's channel, which it learns from hints."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        found = connection.execute(
+            "SELECT place.server_id, user.channel FROM user JOIN place ON place.user_id = user.id"
+            " WHERE user.name = ?",
+            [name],
+        )
+        [(server, channel)] = found
+    return f"/topic/bbs.server.{server}", channel
+
+
+def forged(topic: str, channel: str, number: int) -> Iterator[bytes]:
     """Hints of the attacker's own, of each kind that has an effect."""
     notice = {"event": "notice", "text": LIE}
     message = {"event": "message", "from": "author", "to": "mallory", "message": LIE}
     moved = {"event": "moved", "app_server": {"host": "127.6.6.6", "port": 666}}
-    seal = {"_on": topic, "_but": f"{number:016x}.{number}.{time.time():.0f}", "_proof": "0" * 64}
+    seal = {
+        "_to": [channel],
+        "_on": topic,
+        "_but": f"{number:016x}.{number}.{time.time():.0f}",
+        "_proof": "0" * 64,
+    }
     for event in (notice, message, {**message, "id": "x"}, {**notice, "status": 0}):
-        yield _encode(event)
+        yield _encode({**event, "_to": [channel]})
         yield _encode({**event, **seal})
         yield _encode({"event": "notice", "id": 0, "_asked": event, **seal})
     yield _encode({**message, "id": number, "_after": {"1": number - 1}, **seal})
@@ -123,7 +143,7 @@ class Forger:
     async def run(self) -> None:
         job, found = self._job, self.found
         victim, friend = await self._find_people()
-        topic = f"/topic/bbs.user.{job['channels'][victim.name]}"
+        topic, channel = find_topic(job["database"], victim.name)
         broker, ear = [await Broker.to(job["broker"], job["credential"]) for _ in range(2)]
         await ear.subscribe(topic)
         ears = await Wire.to(victim.port, victim.address)
@@ -138,7 +158,10 @@ class Forger:
             if time.monotonic() > over:
                 break
             await hand.ask(f"send {friend.token} {victim.name} number {number}")
-            hints = [*forged(topic, number), *(self._taken[-2:] + self._taken[:2]) * REPEATS]
+            hints = [
+                *forged(topic, channel, number),
+                *(self._taken[-2:] + self._taken[:2]) * REPEATS,
+            ]
             await broker.publish(topic, *hints)
             found["inputs"] += len(hints)
             await asyncio.sleep(ROUND)

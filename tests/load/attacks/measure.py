@@ -193,7 +193,7 @@ def _job(attack: Attack, plan: Plan, target: Target) -> dict[str, Any]:
         return {**job, "floods": page.filled_in(floods, target)}
     if attack.dialect == FORGING:
         job["credential"], job["broker"] = target.broker()
-        return {**job, "dialect": FORGING, "channels": target.channels(), "port": target.login}
+        return {**job, "dialect": FORGING, "database": target.database(), "port": target.login}
     job |= {"dialect": attack.dialect, "inputs": plan.inputs}
     job["seconds"] = plan.during if attack.tool == "copies" else plan.patience
     if attack.dialect == "stomp":

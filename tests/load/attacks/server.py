@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import resource
-import sqlite3
 import subprocess
 import sys
 import time
@@ -67,10 +66,9 @@ class Target:
                 return (found[1], unquote(found[2])), int(found[3])
         raise Failed("nobody knows the broker")
 
-    def channels(self) -> dict[str, str]:
-        """The channels of users by name, which a hostile broker learns from subscriptions."""
-        with contextlib.closing(sqlite3.connect(self.data / "bbs.sqlite3")) as database:
-            return dict(database.execute("SELECT name, channel FROM user"))
+    def database(self) -> str:
+        """The path of its database."""
+        return str(self.data / "bbs.sqlite3")
 
     def logs(self) -> str:
         """Everything that its processes have logged."""

@@ -268,6 +268,24 @@ class AppServers(FleetCase):
         by_hand = self.call(membership.join, "host", 4711, 5, self.now)
         self.assertEqual([self.row(id).version for id in (server, by_hand)], [__version__] * 2)
 
+    def test_which_versions_run(self) -> None:
+        """Of app servers that serve users, and of all login servers."""
+        before: Mapping[str, int] = self.call(membership.versions)
+        for version, state in (
+            ("0.3.0", State.READY),
+            ("0.3.0", State.DRAINING),
+            ("0.2.0", State.LAUNCHING),
+            ("0.1.0", State.LOST),
+            ("0.5.0", State.WARM),
+            ("0.6.0", State.GONE),
+        ):
+            server = self.ready_server(capacity=1)
+            Server.update(version=version, state=state).where(Server.id == server).execute()
+        self.call(membership.enroll, replace(TWO, version="0.4.7"))
+        self.call(membership.enroll, Member("three", "host:three:3", "0.3.0"))
+        after = self.call(membership.versions)
+        self.assertEqual(after, {**before, "0.3.0": 3, "0.4.7": 1})
+
     def test_reporting_too_late(self) -> None:
         self.assertFalse(self.call(membership.report, "no such server", 4711))
         [server] = self.launch()

@@ -410,7 +410,7 @@ class Bus:
             except MalformedHint:
                 raise  # It is so for all of them.
             except Exception:
-                _log.failure(FAILED)
+                _log.failure("a hint could not be handed on")
 
     def _is_new(self, nonce: object) -> bool:
         """Whether a proved hint with this nonce was sent at most `MAX_AGE` ago, and comes for the

@@ -440,9 +440,9 @@ class Heartbeat(TimerService):
         if self._has_ended:
             return
         try:
-            tally = self._tally()
-            alive = await self._database.run(
-                membership.beat, self._server, tally.counts, tally.figures
+            tally, database = self._tally(), self._database
+            alive = await database.run(
+                membership.beat, self._server, tally.counts, tally.figures, database.node
             )
         except Unavailable:
             if self._reactor.seconds() - self._renewed > self._lease_timeout:

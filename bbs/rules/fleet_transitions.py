@@ -19,8 +19,8 @@ from bbs.rules import fleet_admin, page_history, placement, servers
 from bbs.rules.membership import FLEET_LEASE, Member, locked_leader
 from bbs.rules.page_history import Event, EventKind
 from bbs.rules.servers import ServerRow
-from bbs.storage.database import read_only
-from bbs.storage.models import Lease, LoginServer, OutboxEntry, Server, Waiter
+from bbs.storage.database import read_only, rows
+from bbs.storage.models import HeartbeatRow, Lease, LoginServer, OutboxEntry, Server, Waiter
 from bbs.storage.statements import Row, statement
 
 LONGEST_STRATEGY = 200  # characters of a stored launch strategy, with its pool
@@ -318,6 +318,7 @@ def forget_peer(me: Member, peer: str) -> None:
     """Remove a dead login server, and with it the users who waited there."""
     _check_leader(me)
     LoginServer.delete().where(LoginServer.id == peer).execute()
+    HeartbeatRow.delete().where(HeartbeatRow.server == peer).execute()
 
 
 def begin(me: Member, now: float) -> None:
@@ -389,6 +390,21 @@ def forget_gone(now: float, kept: float) -> int:
     old = (Server.ended < now - kept) | (Server.ended > now + kept)
     removed: int = Server.delete().where((Server.state == State.GONE) & old).execute()
     return removed
+
+
+def forget_heartbeats(most: int = 1000) -> int:
+    """Remove up to `most` heartbeats of servers without a row; returns how many. Their servers can
+    have been removed by an older version, which knows no heartbeats. One that lives adds its row
+    again."""
+    strays = (
+        HeartbeatRow.select(HeartbeatRow.server)
+        .join(Server, peewee.JOIN.LEFT_OUTER, on=(Server.id == HeartbeatRow.server))
+        .join(LoginServer, peewee.JOIN.LEFT_OUTER, on=(LoginServer.id == HeartbeatRow.server))
+        .where(Server.id.is_null() & LoginServer.id.is_null())
+        .limit(most)
+    )
+    ids = [id for (id,) in rows(strays)]
+    return HeartbeatRow.delete().where(HeartbeatRow.server.in_(ids)).execute() if ids else 0
 
 
 @read_only

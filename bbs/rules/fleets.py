@@ -23,11 +23,20 @@ import peewee
 from bbs.core.values import State
 from bbs.rules import fleet_admin
 from bbs.rules.fleet_admin import By
-from bbs.rules.servers import OPERATOR
+from bbs.rules.servers import OPERATOR, beats_of, with_heartbeats
 from bbs.storage import models
 from bbs.storage.database import for_update, read_only, rows
 from bbs.storage.engines import location_digest
-from bbs.storage.models import Lease, LoginServer, OutboxEntry, Place, Secret, Server, Waiter
+from bbs.storage.models import (
+    HeartbeatRow,
+    Lease,
+    LoginServer,
+    OutboxEntry,
+    Place,
+    Secret,
+    Server,
+    Waiter,
+)
 
 HINTS = "hints"  # The secret that proves hints between servers.
 HINT_KEY_BYTES = 32  # The length of a SHA-256 hash, as RFC 2104 advises for HMAC.
@@ -123,7 +132,8 @@ def beats(scope: str | None = None) -> Mapping[str, int]:
     """The counts of heartbeats, by id, of launched app servers (under `scope`) that may live."""
     may_live = Server.port.is_null(False) & (Server.state != State.GONE)
     whose = (Server.scope != OPERATOR) if scope is None else (Server.scope == scope)
-    return dict(rows(Server.select(Server.id, Server.beats).where(may_live & whose)))
+    counted = with_heartbeats(Server.select(Server.id, beats_of(Server)), Server)
+    return dict(rows(counted.where(may_live & whose)))
 
 
 @read_only
@@ -264,7 +274,7 @@ def make_ours(by: By, source: str) -> None:
     that starts finds that it is a copy. Users stay logged in, without a place until their next
     command. The secret that proves hints is made anew, so that old servers are not believed."""
     Place.update(server=None, away=True).execute()
-    for model in (Waiter, LoginServer, Lease, Server, OutboxEntry):
+    for model in (Waiter, LoginServer, Lease, Server, HeartbeatRow, OutboxEntry):
         model.delete().execute()
     Secret.delete().where(Secret.name == HINTS).execute()
     if fleet_id():

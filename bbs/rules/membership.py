@@ -6,6 +6,9 @@ compared: heartbeats are counts, and a watcher measures by its own clock how lon
 changed. Rows name processes by identities, by which a reader judges whether a process is dead.
 A server that takes the lease converts what an older version wrote. Commands read from `signs` which
 servers could lead the fleet.
+
+Heartbeats have rows of their own (`HeartbeatRow`), so that they meet nobody who takes a place.
+While a login server of an older version runs, they are also written where it watches them.
 """
 
 from __future__ import annotations
@@ -23,9 +26,9 @@ from bbs import __version__
 from bbs.core.values import State, Tally
 from bbs.rules import placement, servers
 from bbs.rules.servers import OPERATOR, ServerRow
-from bbs.storage.database import for_update, read_only
+from bbs.storage.database import for_update, read_only, rows
 from bbs.storage.framework_migrations import fill_causes
-from bbs.storage.models import Lease, LoginServer, Place, Server, Waiter
+from bbs.storage.models import HeartbeatRow, Lease, LoginServer, Place, Server, Waiter
 from bbs.storage.statements import statement
 
 FLEET_LEASE = "fleet"  # The name of the lease.
@@ -106,23 +109,42 @@ class Watch:
 
 
 def enroll(me: Member) -> None:
-    """Add `me` as a login server."""
+    """Add `me` as a login server, with its first heartbeat: without one, others take it for a login
+    server of an older version."""
     LoginServer.insert(id=me.id, identity=me.identity, version=me.version).execute()
+    HeartbeatRow.insert(server=me.id).on_conflict_replace().execute()
 
 
-def attend(me: Member, tally: Tally) -> None:
-    """Write the heartbeat of `me` with its counts, and leave the lease to others."""
-    counts, figures = json.dumps(tally.counts), json.dumps(tally.figures)
-    if not _write_heartbeat(me.id, tally.logins, counts, figures):
+def attend(me: Member, tally: Tally, node: str = "") -> None:
+    """Write the heartbeat of `me` with its counts, and leave the lease to others. `node` is the
+    database node that it writes to."""
+    _attend(me, tally, node)
+
+
+def _attend(me: Member, tally: Tally, node: str) -> tuple[PeerSeen, ...]:
+    """Write the heartbeat of `me`; returns the other login servers."""
+    found = [*_login_servers()]
+    if all(id != me.id for id, *_ in found):
         enroll(me)  # The controller took this server for dead.
+    counts, figures = json.dumps(tally.counts), json.dumps(tally.figures)
+    if not _write_heartbeat(me.id, node, tally.logins, counts, figures):
+        row = {"logins": tally.logins, "counts": counts, "figures": figures}
+        HeartbeatRow.insert(server=me.id, beats=1, node=node, **row).execute()
+    others = [row for row in found if row[0] != me.id]
+    if any(is_older for *_, is_older in others):
+        _write_older_heartbeat(me.id, tally.logins, counts, figures)
+    return tuple(PeerSeen(id, identity, beats) for id, identity, beats, _ in others)
 
 
 def observe(
-    me: Member, tally: Tally, known: Mapping[str, ServerRow] = MappingProxyType({})
+    me: Member,
+    tally: Tally,
+    known: Mapping[str, ServerRow] = MappingProxyType({}),
+    node: str = "",
 ) -> Observation:
-    """Write the heartbeat of `me` with its counts, and take or hold the lease if it is free or
+    """Write the heartbeat of `me` as `attend` does, and take or hold the lease if it is free or
     `me`'s. The leader also reads the fleet, its servers by `servers.read_again`."""
-    attend(me, tally)
+    peers = _attend(me, tally, node)
     lease = seen_lease(FLEET_LEASE)
     if lease is None:
         Lease.insert(name=FLEET_LEASE, holder=me.id, identity=me.identity).execute()
@@ -142,7 +164,7 @@ def observe(
         serving=found.serving,
         others=tuple(found.others),
         beats=found.beats,
-        peers=tuple(PeerSeen(*row) for row in _peers(me.id)),
+        peers=peers,
         waiting=offline + online,
         homeless=online,
     )
@@ -150,22 +172,31 @@ def observe(
 
 @statement
 def _write_heartbeat(
-    me: str, logins: int | None, counts: str | None, figures: str | None
+    server: str, node: str, logins: int | None, counts: str, figures: str
 ) -> peewee.Update:
+    row = {"node": node, "logins": logins, "counts": counts, "figures": figures}
+    own = HeartbeatRow.server == server
+    return HeartbeatRow.update(beats=HeartbeatRow.beats + 1, **row).where(own)
+
+
+@statement
+def _write_older_heartbeat(me: str, logins: int, counts: str, figures: str) -> peewee.Update:
+    """Write the heartbeat of a login server where those of older versions watch it."""
     row = {"logins": logins, "counts": counts, "figures": figures}
     return LoginServer.update(beats=LoginServer.beats + 1, **row).where(LoginServer.id == me)
 
 
 @statement
-def _hold(lease: str, me: str) -> peewee.Update:
-    return Lease.update(beats=Lease.beats + 1).where((Lease.name == lease) & (Lease.holder == me))
+def _login_servers() -> peewee.Select:
+    """The login servers, and whether each is of an older version."""
+    columns = LoginServer.id, LoginServer.identity, servers.beats_of(LoginServer)
+    query = LoginServer.select(*columns, HeartbeatRow.server.is_null())
+    return servers.with_heartbeats(query, LoginServer)
 
 
 @statement
-def _peers(me: str) -> peewee.Select:
-    return LoginServer.select(LoginServer.id, LoginServer.identity, LoginServer.beats).where(
-        LoginServer.id != me
-    )
+def _hold(lease: str, me: str) -> peewee.Update:
+    return Lease.update(beats=Lease.beats + 1).where((Lease.name == lease) & (Lease.holder == me))
 
 
 @statement
@@ -216,6 +247,7 @@ def resign(me: Member) -> None:
     """Remove `me`, which stops, and free the lease."""
     Lease.delete().where((Lease.name == FLEET_LEASE) & (Lease.holder == me.id)).execute()
     LoginServer.delete().where(LoginServer.id == me.id).execute()
+    HeartbeatRow.delete().where(HeartbeatRow.server == me.id).execute()
 
 
 def locked_leader() -> str | None:
@@ -263,14 +295,35 @@ def join(host: str, port: int, capacity: int, now: float, version: str = __versi
 
 
 def beat(
-    server: str, counts: Mapping[str, int], figures: Mapping[str, int] = MappingProxyType({})
+    server: str,
+    counts: Mapping[str, int],
+    figures: Mapping[str, int] = MappingProxyType({}),
+    node: str = "",
 ) -> bool:
-    """Write the heartbeat of `server` with its counts; False if it is closed and should end."""
-    return bool(_beat(server, json.dumps(counts), json.dumps({**figures})))
+    """Write the heartbeat of `server` with its counts, and the database `node` that it writes to;
+    False if it is closed and should end. The row of the server, in which places are taken, is only
+    read, unless a login server of an older version watches it."""
+    found = next(iter(_standing(server)), None)
+    if found is None:
+        return False
+    [is_watched_by_older] = found
+    said = json.dumps(counts), json.dumps({**figures})
+    if not _write_heartbeat(server, node, None, *said):
+        row = {"counts": said[0], "figures": said[1]}
+        HeartbeatRow.insert(server=server, beats=1, node=node, **row).execute()
+    return not is_watched_by_older or bool(_beat_for_older(server, *said))
 
 
 @statement
-def _beat(server: str, counts: str, figures: str) -> peewee.Update:
+def _standing(server: str) -> peewee.Select:
+    """One row if `server` is not closed: whether a login server of an older version runs."""
+    older = servers.with_heartbeats(LoginServer.select(LoginServer.id), LoginServer)
+    runs = peewee.fn.EXISTS(older.where(HeartbeatRow.server.is_null()))
+    return Server.select(runs).where((Server.id == server) & (Server.state != State.GONE))
+
+
+@statement
+def _beat_for_older(server: str, counts: str, figures: str) -> peewee.Update:
     return Server.update(beats=Server.beats + 1, counts=counts, figures=figures).where(
         (Server.id == server) & (Server.state != State.GONE)
     )
@@ -317,10 +370,12 @@ class Sign(NamedTuple):
 @read_only
 def signs() -> Mapping[str, Sign]:
     """The signs of life of all who may control the fleet, and of the lease's holder, by id."""
+    columns = LoginServer.id, LoginServer.identity, servers.beats_of(LoginServer)
+    query = LoginServer.select(*columns, servers.heard(LoginServer, "figures"))
     found = {
-        row.id: Sign(row.identity, row.beats)
-        for row in LoginServer.select()
-        if not servers.figures_of(row).get(servers.FOLLOWS)
+        id: Sign(identity, beats)
+        for id, identity, beats, figures in rows(servers.with_heartbeats(query, LoginServer))
+        if not json.loads(figures or "{}").get(servers.FOLLOWS)
     }
     for lease in Lease.select():
         found[f"lease of {lease.holder}"] = Sign(lease.identity, lease.beats)

@@ -122,16 +122,19 @@ def overview(now: float, names: bool, behind: int | None = None) -> Overview:
 @read_only
 def login_servers() -> tuple[LoginServerRow, ...]:
     """The login servers that run, those of older versions first."""
-    columns = (LoginServer.logins, LoginServer.counts, LoginServer.figures, LoginServer.version)
+    said = (servers.heard(LoginServer, name) for name in ("logins", "counts", "figures"))
+    query = LoginServer.select(LoginServer.id, LoginServer.version, *said)
     found = [
         LoginServerRow(
-            id=row.id,
-            logins=row.logins or 0,
-            counts=json.loads(row.counts or "{}"),
-            figures=servers.figures_of(row),
-            version=row.version,
+            id=id,
+            logins=logins or 0,
+            counts=json.loads(counts or "{}"),
+            figures=json.loads(figures or "{}"),
+            version=version,
         )
-        for row in LoginServer.select(LoginServer.id, *columns)
+        for id, version, logins, counts, figures in rows(
+            servers.with_heartbeats(query, LoginServer)
+        )
     ]
     return tuple(sorted(found, key=lambda row: (version_order(row.version), row.id)))
 

@@ -14,7 +14,7 @@ from bbs.core.addresses import Address
 from bbs.core.values import REBALANCE, Cause, DrainCause, LossCause, State
 from bbs.storage import models
 from bbs.storage.database import read_only, rows
-from bbs.storage.models import LoginServer, Server
+from bbs.storage.models import HeartbeatRow, LoginServer, Server
 from bbs.storage.statements import Row, statement
 
 OPERATOR = "operator"  # The scope of servers that an operator runs by hand.
@@ -175,20 +175,34 @@ _CAUSES: Mapping[str, Cause] = {
 }
 _NAMES = [each.name for each in fields(ServerRow)]
 _COLUMNS: tuple[Any, ...] = tuple(getattr(Server, name) for name in _NAMES)
-_HEARD = (Server.beats, Server.counts, Server.messages, Server.figures)
 _FLAGS = [column.name for column in _COLUMNS if isinstance(column, peewee.BooleanField)]
 
 
-def figures_of(row: LoginServer) -> Mapping[str, int]:
-    """The figures of a login server; empty for an older version."""
-    figures: dict[str, int] = json.loads(row.figures or "{}")
-    return figures
+def with_heartbeats(query: Any, model: type[Server] | type[LoginServer]) -> peewee.Select:
+    """Add the heartbeats of `model`'s rows to `query`, for `beats_of` and `heard`."""
+    joined: peewee.Select = query.join(
+        HeartbeatRow, peewee.JOIN.LEFT_OUTER, on=(HeartbeatRow.server == model.id)
+    )
+    return joined
+
+
+def beats_of(model: type[Server] | type[LoginServer]) -> Any:
+    """The count of heartbeats. Servers of an older version count in their own rows, as does a newer
+    one that reports: the sum moves with either count."""
+    return model.beats + peewee.fn.COALESCE(HeartbeatRow.beats, 0)
+
+
+def heard(model: type[Server] | type[LoginServer], name: str) -> Any:
+    """What the last heartbeat said as `name`: `counts`, `figures`, or `logins`."""
+    return peewee.fn.COALESCE(getattr(HeartbeatRow, name), getattr(model, name))
 
 
 def read(query: Any) -> tuple[HeardServer, ...]:
     """Read the servers that `query` finds, which selects from their table alone."""
+    counted = heard(Server, "counts"), Server.messages, heard(Server, "figures")
     # Straight from the driver: to make peewee's objects of thousands takes ten times as long.
-    sql, values = query.select(*_COLUMNS, *_HEARD).sql()
+    columns = query.select(*_COLUMNS, beats_of(Server), *counted)
+    sql, values = with_heartbeats(columns, Server).sql()
     found = models.database.obj.carry_out(sql, values, False).fetchall()
     return tuple(map(_heard, found))
 
@@ -266,8 +280,9 @@ def _serves() -> Any:
 
 @statement
 def _signs_of_life() -> peewee.Select:
-    signs = Server.id, Server.beats, Server.taken, Server.replace_asked, _serves()
-    return Server.select(*signs).where(Server.state != State.GONE)
+    signs = Server.id, beats_of(Server), Server.taken, Server.replace_asked, _serves()
+    living = Server.select(*signs).where(Server.state != State.GONE)
+    return with_heartbeats(living, Server)
 
 
 @statement

@@ -102,6 +102,7 @@ class FleetController(Service):
         context, interval = self.context, self.heartbeat_interval
         self.me = context.me
         self.is_leader = False
+        self._database = context.database
         self._run = context.database.run
         self._provider = context.provider
         self._policy = context.policy
@@ -206,7 +207,9 @@ class FleetController(Service):
             if self._began >= self._reread_at:
                 self._reread_at = self._began + REREAD_INTERVAL
                 self._serving = {}
-            seen = await self._run(membership.observe, self.me, self.tally, self._serving)
+            seen = await self._run(
+                membership.observe, self.me, self.tally, self._serving, self._database.node
+            )
             now = self._reactor.seconds()
             # As far as this time counts as silence of others.
             elapsed = max(0.0, min(now - self._last_round, 2 * self.heartbeat_interval))
@@ -330,6 +333,7 @@ class Follower(TimerService):
         TimerService.__init__(self, interval, lambda: Deferred.fromCoroutine(self._beat()))
         self.clock = reactor
         self._me = me
+        self._database = database
         self._run = database.run
         self._news = news
         self._tally = tally
@@ -352,7 +356,7 @@ class Follower(TimerService):
 
     async def _beat(self) -> None:
         try:
-            await self._run(membership.attend, self._me, self._tally)
+            await self._run(membership.attend, self._me, self._tally, self._database.node)
         except Unavailable:
             pass
         except Exception:  # After an error the timer would stop.
@@ -444,4 +448,5 @@ class Housekeeping:
                 if not await run(sweep, wall()):
                     break
         await run(fleet_transitions.forget_gone, wall(), GONE_KEPT)
+        await run(fleet_transitions.forget_heartbeats)
         await run(page_history.forget_old_news)

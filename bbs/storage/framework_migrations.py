@@ -105,7 +105,12 @@ def _to_12(migrator: Migrator) -> None:
     migrator.add_columns("notice", event=models.OutboxEntry.event)
 
 
-_STEPS = (_to_2, _to_3, _to_4, _to_5, _to_6, _to_7, _to_8, _to_9, _to_10, _to_11, _to_12)
+def _to_13(migrator: Migrator) -> None:
+    """Add the heartbeats of servers, which then leave the rows of the servers alone."""
+    migrator.create_table(models.HeartbeatRow)
+
+
+_STEPS = (_to_2, _to_3, _to_4, _to_5, _to_6, _to_7, _to_8, _to_9, _to_10, _to_11, _to_12, _to_13)
 
 STEPS: Mapping[int, Step] = dict(enumerate(_STEPS, start=2))
 """Each step by the version that it leads to."""

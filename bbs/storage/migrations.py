@@ -39,7 +39,7 @@ from bbs.storage.schema import (
     create_table,
 )
 
-VERSION = 12  # The framework's schema that this code works on.
+VERSION = 13  # The framework's schema that this code works on.
 
 OLDEST = 7
 """The oldest version of the framework's schema whose programs can work on this one. The versions

@@ -82,7 +82,11 @@ def _short_text(length: int) -> peewee.CharField:
 
 
 class Server(Table):
-    """An app server, from the decision to launch it until some time after its end."""
+    """An app server, from the decision to launch it until some time after its end.
+
+    Its heartbeats are in `HeartbeatRow`. `beats`, `counts` and `figures` are those of a server up
+    to schema 12, and of a newer one while a login server of such a version runs, which watches
+    them. They can go when schema 13 is the oldest whose programs can work on the database."""
 
     id = peewee.CharField(32, primary_key=True)
     state = peewee.CharField(10, default=State.LAUNCHING)
@@ -91,7 +95,7 @@ class Server(Table):
     port = peewee.IntegerField(null=True)
     capacity = peewee.IntegerField()
     taken = peewee.IntegerField(default=0)  # Its `Place`s, changed in one transaction with them.
-    beats = peewee.BigIntegerField(default=0)  # Heartbeats: a watcher needs no common clock.
+    beats = peewee.BigIntegerField(default=0)
     created = peewee.DoubleField()
     ready = peewee.DoubleField(null=True)
     ended = peewee.DoubleField(null=True)
@@ -101,8 +105,8 @@ class Server(Table):
     instance_id = peewee.CharField(64, null=True)  # The provider's.
     kind = peewee.CharField(64, null=True)  # The provider's.
     messages = peewee.BigIntegerField(null=True)  # By version 0.1.0, instead of `counts`.
-    counts = peewee.TextField(null=True)  # Its service's since it started, by name (JSON).
-    figures = peewee.TextField(null=True)  # Counts that every server has (JSON).
+    counts = peewee.TextField(null=True)
+    figures = peewee.TextField(null=True)
     warned = peewee.CharField(200, null=True)  # Why the provider will soon take it away.
     shelved = _flag()  # In the warm pool: stopped after its boot, until many users come.
     way = peewee.CharField(200, null=True)  # The launch strategy, stored before its use.
@@ -152,7 +156,7 @@ class KnownNetwork(Table):
 
 
 class LoginServer(Table):
-    """A login server that runs. `counts` and `figures` are as in `Server`."""
+    """A login server that runs. `beats`, `logins`, `counts` and `figures` are as in `Server`."""
 
     id = peewee.CharField(32, primary_key=True)
     identity = peewee.CharField(200)
@@ -161,6 +165,23 @@ class LoginServer(Table):
     counts = peewee.TextField(null=True)
     figures = peewee.TextField(null=True)
     version = _short_text(40)  # Of bbs.
+
+
+class HeartbeatRow(Table):
+    """The heartbeat of an app server or login server that runs: only that server writes it, so that
+    a heartbeat waits for nobody who takes a place, and nobody waits for it.
+
+    A login server without this row is of a version up to schema 12."""
+
+    server = peewee.CharField(32, primary_key=True)  # The id of a `Server` or a `LoginServer`.
+    beats = _count()  # Heartbeats: a watcher needs no common clock.
+    node = _short_text(200)  # The database node that the server writes to; "" if it is not known.
+    logins = peewee.BigIntegerField(null=True)  # Of a login server, since it started.
+    counts = peewee.TextField(null=True)  # Its service's since it started, by name (JSON).
+    figures = peewee.TextField(null=True)  # Counts that every server has (JSON).
+
+    class Meta:
+        table_name = "heartbeat"
 
 
 class Waiter(Table):
@@ -255,6 +276,7 @@ MODELS: tuple[type[Table], ...] = (
     Place,
     KnownNetwork,
     LoginServer,
+    HeartbeatRow,
     Waiter,
     Lease,
     Action,

@@ -53,6 +53,11 @@ def main(url: str, id: str) -> None:
         lease = members.seen_lease(members.KEEPER)
         return lease is not None and bool(members.seize(me, lease))
 
+    def beats() -> dict[str, int]:
+        """How often each app server and each other login server has beaten, as the keeper sees."""
+        seen = members.observe(me, values.Tally())
+        return {**seen.beats, **{peer.id: peer.beats for peer in seen.peers}}
+
     def look() -> None:
         """Look at the service as the page does."""
         seen.append(
@@ -79,6 +84,9 @@ def main(url: str, id: str) -> None:
         "observe": observe,
         "seize": seize,
         "report": members.report,
+        "beat": members.beat,
+        "beats": beats,
+        "resign": lambda: members.resign(me),
         "warn": members.warn,
         "ask_drain": operators.ask_drain,
         "look": look,

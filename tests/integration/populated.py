@@ -27,6 +27,7 @@ from bbs.rules import accounts, auth, membership
 from bbs.storage.database import Database, rows
 from bbs.storage.models import (
     MODELS,
+    HeartbeatRow,
     KnownNetwork,
     LoginServer,
     Place,
@@ -48,6 +49,7 @@ def fill(database: Database) -> None:
             _insert(Server, [_server(name, state, 0)])
         _insert(Server, [_server(f"server{n}", State.READY, 10) for n in range(20)])
         _insert(Server, [_server(f"gone{n}", State.GONE, 0) for n in range(50)])
+        _insert(HeartbeatRow, [{"server": f"server{n}"} for n in range(20)])
         _insert(User, [_user(number) for number in range(PEOPLE)])
         users = [user for (user,) in rows(User.select(User.id).order_by(User.id))]
         _insert(Inbox, [_inbox(number, user) for number, user in enumerate(users)])
@@ -86,7 +88,7 @@ def fill(database: Database) -> None:
         membership.enroll(CONTROLLER)
         membership.observe(CONTROLLER, Tally())
         membership.wait(CONTROLLER, "waiter", f"user{PEOPLE - 1}", NOW)
-        LoginServer.insert(id="other", identity="").execute()
+        LoginServer.insert(id="other", identity="").execute()  # An older one.
         Waiter.insert(id="elsewhere", login_server="other", name="somebody").execute()
     if isinstance(database.peewee, peewee.MySQLDatabase):
         # It would do so by itself a while later; until then plans are those of empty tables.

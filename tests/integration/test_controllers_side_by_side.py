@@ -207,6 +207,45 @@ class ByTurns(MigrationCase):
         self.call(fleet_transitions.keep, ME, other, 3.0)
         self.assertEqual(self.row(other)[0], State.DRAINING)
 
+    # Heartbeats
+
+    def test_each_sees_the_beats_of_the_other(self) -> None:
+        theirs = self.start()
+        self.upgrade_to_today()
+        ours = self.start()
+        self.call(membership.enroll, ME)
+        watched = self.older.does("beats")
+        for _ in range(2):
+            self.call(membership.beat, ours, {})
+            self.call(membership.attend, ME, Tally())
+            self.older.does("beat", theirs, {})
+            before, watched = watched, self.older.does("beats")
+            self.assertEqual(watched, {id: count + 1 for id, count in before.items()})
+        self.assertEqual(watched.keys(), {theirs, ours, ME.id})
+
+        self.take_the_lease()
+        before = self.call(membership.observe, ME, Tally())
+        self.call(membership.beat, ours, {})
+        self.older.does("beat", theirs, {})
+        self.assertEqual(self.older.does("observe"), ME.id)
+        seen = self.call(membership.observe, ME, Tally())
+        for id in (theirs, ours):
+            self.assertGreater(seen.beats[id], before.beats[id])
+        self.assertGreater(seen.peers[0].beats, before.peers[0].beats)
+
+        # From the end of the older login server on, the row in which places are taken is at rest.
+        self.older.does("resign")
+        row = Server.get(Server.id == ours).beats
+        self.assertIs(self.call(membership.beat, ours, {}), True)
+        self.assertEqual(Server.get(Server.id == ours).beats, row)
+
+    def test_an_older_controller_has_a_newer_server_end(self) -> None:
+        self.upgrade_to_today()
+        server = self.start()
+        self.assertIs(self.call(membership.beat, server, {}), True)
+        self.older.does("close", server, "replaced", 9.0)
+        self.assertIs(self.call(membership.beat, server, {}), False)
+
     # The operators' pages
 
     def takes_over(self) -> None:

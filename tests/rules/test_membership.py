@@ -10,10 +10,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs import __version__
 from bbs.core.values import DrainCause, State, Tally
-from bbs.rules import fleet_admin, fleet_transitions, membership, servers
+from bbs.rules import fleet_admin, fleet_transitions, membership, overview, servers
 from bbs.rules.membership import LeaseSeen, Member, Observation, PeerSeen, Watch
 from bbs.rules.servers import ServerRow
-from bbs.storage.models import Lease, Place, Server, User, Waiter
+from bbs.storage.models import HeartbeatRow, Lease, LoginServer, Place, Server, User, Waiter
 from tests.database_case import on_both_databases
 from tests.rules.crowds import add
 from tests.rules.fleet_case import ONE, TWO, FleetCase
@@ -299,10 +299,52 @@ class AppServers(FleetCase):
         for state in (State.READY, State.DRAINING, State.LOST):
             Server.update(state=state).execute()
             self.assertTrue(self.call(membership.beat, server, {}))
-        self.assertEqual(self.row(server).beats, 4)
+        self.assertEqual((self.row(server).beats, self.heartbeat(server).beats), (1, 3))
         self.call(fleet_transitions.close, ONE, server, None, "", self.now)
         self.assertFalse(self.call(membership.beat, server, {}))
         self.assertFalse(self.call(membership.beat, "no such server", {}))
+
+    def heartbeat(self, server: str) -> HeartbeatRow:
+        return HeartbeatRow.get(HeartbeatRow.server == server)
+
+    def test_a_heartbeat_writes_no_row_in_which_places_are_taken(self) -> None:
+        self.call(membership.enroll, TWO)
+        server = self.start()
+        before = self.everything()
+        self.call(membership.beat, server, {"messages": 3}, {"connected": 2}, "db-1")
+        self.call(membership.attend, TWO, Tally(logins=5), "db-2")
+        self.assertEqual(self.everything(), before)
+        self.assertEqual(self.heartbeat(server).node, "db-1")
+        self.assertEqual(self.heartbeat(TWO.id).node, "db-2")
+        [heard] = self.call(servers.read, Server.select())
+        self.assertEqual((heard.beats, heard.counts, heard.connected), (2, {"messages": 3}, 2))
+        self.assertEqual({each.logins for each in self.call(overview.login_servers)}, {0, 5})
+
+    def test_the_last_counts_of_one_that_has_ended_stay(self) -> None:
+        """The page sums them up, and has perhaps not seen them yet."""
+        server = self.start()
+        self.call(membership.beat, server, {"messages": 3})
+        self.call(fleet_transitions.close, ONE, server, None, "", self.now)
+        self.assertEqual(self.call(fleet_transitions.forget_heartbeats), 0)
+        self.assertEqual(self.call(servers.read, Server.select())[0].counts, {"messages": 3})
+        self.call(fleet_transitions.forget_gone, self.now + 9, 3.0)
+        self.assertEqual(self.call(fleet_transitions.forget_heartbeats), 1)
+        self.assertEqual([row.server for row in HeartbeatRow.select()], [ONE.id])
+
+    def test_the_report_of_one_that_is_started_again_is_a_sign_of_life(self) -> None:
+        server = self.start()
+        self.call(membership.beat, server, {})
+        before = self.call(membership.observe, ONE, Tally()).beats[server]
+        Server.update(state=State.LAUNCHING).execute()
+        self.assertTrue(self.call(membership.report, server, 4711))
+        self.assertEqual(self.call(membership.observe, ONE, Tally()).beats[server], before + 1)
+
+    def test_one_whose_heartbeat_was_removed(self) -> None:
+        server = self.start()
+        self.call(membership.beat, server, {})
+        HeartbeatRow.delete().execute()
+        self.assertTrue(self.call(membership.beat, server, {}))
+        self.assertEqual(self.heartbeat(server).beats, 1)
 
     def test_leaving(self) -> None:
         server = self.start()
@@ -317,6 +359,76 @@ class AppServers(FleetCase):
         self.assertTrue(self.call(fleet_transitions.resume, ONE, server, 9, self.now))
         self.call(membership.leave, server)
         self.assertFalse(self.row(server).leaving)
+
+
+@on_both_databases
+class BesideOlderVersions(FleetCase):
+    """Servers of schema 12 and before beat in the rows of `Server` and `LoginServer`, and watch
+    only these."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.keep()
+        self.server = self.start()
+
+    def older(self) -> None:
+        """A login server of such a version starts."""
+        LoginServer.insert(id=TWO.id, identity=TWO.identity).execute()
+
+    def beats(self) -> tuple[int, int]:
+        """The counts of this app server and of this login server, as older versions see them."""
+        row = LoginServer.get(LoginServer.id == ONE.id)
+        return self.row(self.server).beats, row.beats
+
+    def beat(self) -> None:
+        self.assertTrue(self.call(membership.beat, self.server, {"messages": 1}, {"connected": 2}))
+        self.call(membership.observe, ONE, Tally(logins=4))
+
+    def test_an_older_login_server_sees_the_beats_of_newer_servers(self) -> None:
+        self.beat()
+        alone = self.beats()
+        self.beat()
+        self.assertEqual(self.beats(), alone)
+        self.older()
+        for count in (1, 2):
+            self.beat()
+            self.assertEqual(self.beats(), tuple(each + count for each in alone))
+        row, login = self.row(self.server), LoginServer.get(LoginServer.id == ONE.id)
+        self.assertEqual((row.counts, row.figures), ('{"messages": 1}', '{"connected": 2}'))
+        self.assertEqual(login.logins, 4)
+
+        # It is updated, or gone.
+        before = self.beats()
+        self.call(membership.attend, TWO, Tally())
+        self.beat()
+        self.assertEqual(self.beats(), before)
+
+    def test_the_beats_of_older_servers_are_seen(self) -> None:
+        self.older()
+        by_hand = self.call(membership.join, "host", 4711, 5, self.now)
+        before = self.call(membership.observe, ONE, Tally())
+        for model in (Server, LoginServer):
+            model.update(beats=model.beats + 1, counts='{"messages": 7}').execute()
+        after = self.call(membership.observe, ONE, Tally())
+        self.assertEqual(after.beats[by_hand], before.beats[by_hand] + 1)
+        self.assertEqual([peer.beats for peer in before.peers + after.peers], [0, 1])
+        self.assertEqual(self.call(membership.signs)[TWO.id].beats, 1)
+        heard = {each.id: each.counts for each in self.call(servers.read, Server.select())}
+        self.assertEqual(heard[by_hand], {"messages": 7})
+        counts = {each.id: each.counts for each in self.call(overview.login_servers)}
+        self.assertEqual(counts[TWO.id], {"messages": 7})
+
+    def test_one_that_an_older_controller_has_closed_ends(self) -> None:
+        """That removes no heartbeat."""
+        self.beat()
+        Server.update(state=State.GONE).execute()
+        self.assertFalse(self.call(membership.beat, self.server, {}))
+
+    def test_one_that_an_older_controller_took_for_dead_enrolls_again(self) -> None:
+        self.beat()
+        LoginServer.delete().execute()
+        self.call(membership.attend, ONE, Tally())
+        self.assertEqual([row.id for row in LoginServer.select()], [ONE.id])
 
 
 class Silence(SynchronousTestCase):

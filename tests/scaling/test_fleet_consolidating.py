@@ -10,11 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.config import Configuration, Fleet
 from bbs.core.values import DrainCause, Policy, State
 from bbs.daemons.composition import policy_of
-from bbs.rules import fleet_admin, membership
-from bbs.rules.servers import MOVED, SPARE, figures_of
+from bbs.rules import fleet_admin, membership, overview
+from bbs.rules.servers import MOVED, SPARE
 from bbs.scaling.controller import MOVE_PAUSE, MOVES_AT_ONCE
 from bbs.scaling.demand import UNKNOWN
-from bbs.storage.models import Lease, LoginServer, Place, Server, User
+from bbs.storage.models import Lease, Place, Server, User
 from tests.memory_service import POLICY
 from tests.scaling.test_fleet_cloud import CloudCase, CloudInMemory
 
@@ -186,8 +186,8 @@ class Foreseeing(CloudCase):
     policy = replace(POLICY, foresees=True, maximum=100)
 
     def spare(self) -> int:
-        [row] = LoginServer.select()
-        return figures_of(row)[SPARE]
+        [row] = overview.login_servers()
+        return row.figures[SPARE]
 
     def test_a_fleet_of_which_nothing_is_known(self) -> None:
         self.pass_time(10)
@@ -229,10 +229,10 @@ class Foreseeing(CloudCase):
         self.service.clock.advance(2.5)
         self.service.settle()
         self.assertFalse(controller.is_leader)
-        [row] = LoginServer.select()
+        [row] = overview.login_servers()
         self.service.clock.advance(2.5)
-        [row] = LoginServer.select()
-        self.assertNotIn(SPARE, figures_of(row))
+        [row] = overview.login_servers()
+        self.assertNotIn(SPARE, row.figures)
 
 
 class Counted(ConsolidatingCase):
@@ -241,8 +241,8 @@ class Counted(ConsolidatingCase):
         self.go("p0", "p1", "p2", "p3")
         self.until_drains()
         self.pass_time(60)
-        [row] = LoginServer.select()
-        self.assertEqual((figures_of(row)[MOVED], figures_of(row)[SPARE]), (2, 0))
+        [row] = overview.login_servers()
+        self.assertEqual((row.figures[MOVED], row.figures[SPARE]), (2, 0))
 
 
 class Policies(SynchronousTestCase):

@@ -9,10 +9,10 @@ from typing import Any
 from twisted.logger import formatEvent, globalLogPublisher
 
 from bbs.core.values import State
-from bbs.rules import fleet_admin, fleet_transitions
+from bbs.rules import fleet_admin, fleet_transitions, overview
 from bbs.rules.fleet_admin import DELAY, Blocker, By, Replacement, blocker_text
-from bbs.rules.servers import MOVED, figures_of
-from bbs.storage.models import LoginServer, Place, Server
+from bbs.rules.servers import MOVED
+from bbs.storage.models import Place, Server
 from tests.memory_service import POLICY
 from tests.scaling.test_fleet_cloud import AWAY, CloudCase, CloudInMemory
 
@@ -64,7 +64,7 @@ class ReplacingCase(CloudCase):
 
     def told(self) -> str:
         """What the controller tells everybody of what it waits for."""
-        return blocker_text(figures_of(row).get(DELAY, 0) for row in LoginServer.select())
+        return blocker_text(row.figures.get(DELAY, 0) for row in overview.login_servers())
 
     def logged(self) -> list[str]:
         """What is logged from now on."""
@@ -112,8 +112,8 @@ class Replacing(ReplacingCase):
         gone = Server.select().where(Server.id.in_(self.old))
         self.assertEqual({row.reason for row in gone}, {"replaced"})
         # Nobody was moved twice, and none so that fewer servers are needed.
-        [row] = LoginServer.select()
-        self.assertEqual(figures_of(row)[MOVED], 0)
+        [row] = overview.login_servers()
+        self.assertEqual(row.figures[MOVED], 0)
         self.assertEqual(Place.select().where(Place.moved.is_null(False)).count(), len(self.tokens))
         launched = len(self.cloud.launched)
         self.follow(300)

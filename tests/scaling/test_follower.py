@@ -13,7 +13,7 @@ from bbs.daemons.composition import FleetServing, FollowingLogin, Launching, Run
 from bbs.limits.password_hashing import Hasher
 from bbs.rules import membership, overview
 from bbs.rules.membership import FLEET_LEASE, Member
-from bbs.storage.models import Lease, LoginServer
+from bbs.storage.models import HeartbeatRow, Lease, LoginServer
 from bbs.testing import MemoryService
 from bbs.testing.service import QUICK, Peer
 from bbs.testing.threads import Inline
@@ -60,7 +60,7 @@ class Following(SynchronousTestCase):
         return peer
 
     def beats(self) -> int:
-        (row,) = LoginServer.select().where(LoginServer.id == LOGIN.id)
+        (row,) = HeartbeatRow.select().where(HeartbeatRow.server == LOGIN.id)
         return int(row.beats)
 
     def test_it_leaves_the_lease_alone(self) -> None:
@@ -93,6 +93,7 @@ class Following(SynchronousTestCase):
         self.service.advance(5)
         LoginServer.delete().where(LoginServer.id == LOGIN.id).execute()
         self.service.advance(5)
+        self.assertTrue(LoginServer.select().where(LoginServer.id == LOGIN.id).exists())
         self.assertGreater(self.beats(), 0)
 
     def test_without_a_database(self) -> None:

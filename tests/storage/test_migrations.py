@@ -293,6 +293,7 @@ class TheStepsThatThereAre(MigrationCase):
         10: {"news": ["kind", "server", "detail", "number"]},
         11: {"place": ["origin"], "known_network": []},
         12: {"background_job": [], "notice": ["event"]},
+        13: {"heartbeat": []},
     }
     """What each version brought: columns of tables that were there, and tables (no columns)."""
 

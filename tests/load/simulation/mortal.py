@@ -83,7 +83,12 @@ class Mortal:
         return calls
 
 
-FOR_PAGES = (fleet_transitions.begin, fleet_transitions.note_waiting, page_history.forget_old_news)
+WITHOUT_CHANCE = (
+    fleet_transitions.begin,
+    fleet_transitions.note_waiting,
+    fleet_transitions.forget_heartbeats,
+    page_history.forget_old_news,
+)
 """Rules that decide nothing about the fleet: no chance is drawn for them, and nobody dies by them,
 so that a seed's round goes as it does without."""
 
@@ -91,6 +96,8 @@ so that a seed's round goes as it does without."""
 class MortalDatabase:
     """The database, as a mortal reaches it. `faults` is the probability that it is out of reach,
     or goes so before it has answered."""
+
+    node = ""
 
     def __init__(self, database: Database, mortal: Mortal, chance: Random) -> None:
         self.faults = 0.0
@@ -100,7 +107,7 @@ class MortalDatabase:
 
     def run(self, rule: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         """As `Database.run`."""
-        if rule in FOR_PAGES and self._mortal.alive:
+        if rule in WITHOUT_CHANCE and self._mortal.alive:
             return self._database.run(rule, *arguments)
         return self._mortal.ask(lambda: self._run(rule, *arguments))
 

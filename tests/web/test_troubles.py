@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from bbs.board import board
 from bbs.core.values import ERRORS, Trouble
 from bbs.framework import Service
-from bbs.storage.models import LoginServer, Server
+from bbs.storage.models import HeartbeatRow, LoginServer, Server
 from bbs.testing import MemoryService
 from tests.failing_commands import FAILING
 from tests.memory_service import configuration
@@ -90,7 +90,8 @@ class Counting(TroublesCase):
         figures = '{"failed_logins": 5, "errors_internal": 2}'
         LoginServer.update(figures=figures).where(LoginServer.id == "other").execute()
         self.service.servers = {}
-        Server.update(figures='{"errors_internal": 1}').execute()
+        apps = HeartbeatRow.server.in_(Server.select(Server.id))
+        HeartbeatRow.update(figures='{"errors_internal": 1}').where(apps).execute()
         self.pass_time(2)
         self.assertEqual(self.browser().get("/state").json["failed_logins_per_minute"], 5)
         self.assertEqual(self.errors(), {"internal": 3})
@@ -98,7 +99,7 @@ class Counting(TroublesCase):
     def test_one_of_an_older_version_tells_nothing(self) -> None:
         self.watcher()
         self.service.servers = {}
-        Server.update(figures=None).execute()
+        HeartbeatRow.delete().execute()
         self.pass_time(2)
         self.assertEqual(self.errors(), {})
 

@@ -34,6 +34,7 @@ from bbs.storage.migrations import Versions
 from bbs.storage.models import User
 from bbs.storage.schema import Schema
 from bbs.storage.sqlite_backup import CHECKSUM, CopyRefused, NoDatabase
+from bbs.ui.output import visible
 
 DB = "`bbs db`: show the version of the database's schema, or upgrade it."
 BACKUP = """\
@@ -55,15 +56,22 @@ def db(argv: Sequence[str], program: Program) -> int:
     program.add_database(parser)
     options = parser.parse_args(argv)
     try:
-        url = configuration(
-            options.config, options.data, program.name, program.settings
-        ).database.url
+        config = configuration(options.config, options.data, program.name, program.settings)
+        url = config.database.url
         with connected(url, create=options.action == "upgrade") as database:
             done = _act(options.action, database, program.service().schema)
             print(f"{without_password(url)}: {done}")
+            if options.action == "status" and (warning := _shortage(database, config)):
+                print(visible(warning), file=sys.stderr)
     except (ConfigError, DatabaseRefused) as error:
         return program.fail("db", error)
     return 0
+
+
+def _shortage(database: peewee.Database, config: Configuration) -> str:
+    from bbs.daemons.fleet import connection_shortage
+
+    return connection_shortage(config) if "login_server" in database.get_tables() else ""
 
 
 def _act(action: str, database: peewee.Database, schema: Schema) -> str:

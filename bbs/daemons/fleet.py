@@ -27,7 +27,32 @@ from bbs.rules.servers import new_id
 from bbs.scaling import identity, providers
 from bbs.scaling.identity import process_identity
 from bbs.scaling.interfaces import IKeepsLogs, LaunchFailed, ProviderUnavailable
-from bbs.storage.database import Database
+from bbs.storage.database import Database, connection_limit, read_only
+from bbs.storage.engines import DatabaseRefused
+
+
+@read_only
+def connection_shortage(config: Configuration) -> str:
+    """Warn operators if the fleet may open more connections than its database takes; "" if not.
+
+    It refuses nothing: connections are opened as they are needed, and the limit can be raised while
+    the fleet runs.
+    """
+    limit = connection_limit()
+    launches = providers.named(config.fleet.provider)[1].launches
+    if limit is None or not launches:  # Else nobody knows how many app servers there will be.
+        return ""
+    each, maximum = config.database.pool_size, config.fleet.maximum
+    login_servers = max(1, membership.count_login_servers())
+    needed = (maximum + login_servers) * each
+    if needed <= limit.number:
+        return ""
+    return (
+        f"the fleet may open {needed} connections, and the database takes {limit.number}"
+        f" ({limit.name}): fleet.maximum = {maximum}, login servers = {login_servers}, and each has"
+        f" database.pool_size = {each}. Raise {limit.name} above {needed}, or lower one of these"
+    )
+
 
 NOT_OWN = 'fleet.controller: login servers control this fleet; set "own" here and for them'
 
@@ -67,6 +92,7 @@ class FleetMember(Daemon):
         """
         patience, reactor, wall = self.config.fleet.lost_after, self.reactor, self.wall
         outlives = providers.named(self.config.fleet.provider)[1].outlives
+        await self._check_connections(database)
         fleet = await identity.find_fleet(database, reactor, wall, patience, outlives)
         traces: dict[str, str] = {}
         try:
@@ -88,6 +114,14 @@ class FleetMember(Daemon):
         if IKeepsLogs.providedBy(provider):
             self.on_stop(call_on_hangup(cast("IKeepsLogs", provider).reopen_logs))
         return Launching(provider, fleet.id, traces)
+
+    async def _check_connections(self, database: Database) -> None:
+        try:
+            shortage = await database.run_at_start(connection_shortage, self.config)
+        except DatabaseRefused:  # A proxy may not know of such limits.
+            return
+        if shortage:
+            _log.warn("{shortage}", shortage=shortage)
 
 
 class FleetProcess(FleetMember):

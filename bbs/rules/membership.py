@@ -115,6 +115,12 @@ def enroll(me: Member) -> None:
     HeartbeatRow.insert(server=me.id).on_conflict_replace().execute()
 
 
+@read_only
+def count_login_servers() -> int:
+    """Count the login servers, and processes that only control the fleet."""
+    return int(LoginServer.select().count())
+
+
 def attend(me: Member, tally: Tally, node: str = "") -> None:
     """Write the heartbeat of `me` with its counts, and leave the lease to others. `node` is the
     database node that it writes to."""

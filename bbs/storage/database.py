@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import update_wrapper
 from heapq import heappop, heappush
 from itertools import count
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 import peewee
 from twisted.internet.defer import Deferred, fail
@@ -486,6 +486,25 @@ def unused_bytes() -> int:
         for each in ("freelist_count", "page_size")
     )
     return int(pages * size)
+
+
+class ConnectionLimit(NamedTuple):
+    """How many connections a server of MySQL takes from us, and the name of what bounds them."""
+
+    number: int
+    name: str
+
+
+@read_only
+def connection_limit() -> ConnectionLimit | None:
+    """The limit on connections; None on SQLite, which has none."""
+    database: Any = models.database.obj
+    if isinstance(database, SqliteDatabase):
+        return None
+    names = "max_connections", "max_user_connections"  # 0 of the latter is no limit.
+    numbers = database.execute_sql(f"SELECT @@{names[0]}, @@{names[1]}").fetchone()
+    found = (ConnectionLimit(int(each), name) for each, name in zip(numbers, names, strict=True))
+    return min(each for each in found if each.number)
 
 
 def has_round_trips() -> bool:

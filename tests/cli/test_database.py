@@ -26,9 +26,11 @@ from bbs.board import board, messages
 from bbs.cli import Program, database, user
 from bbs.cli.database import backup, restore
 from bbs.cli.offline import connected
+from bbs.daemons import fleet
 from bbs.delivery.feed import Cursor
 from bbs.rules import auth, fleet_admin, fleets, user_admin
 from bbs.storage import migrations, models, sqlite_backup
+from bbs.storage.database import ConnectionLimit
 from bbs.storage.engines import without_password
 from bbs.storage.migrations import OLDEST, VERSION
 from bbs.storage.models import (
@@ -862,6 +864,13 @@ class Db(CommandCase):
             f" programs of schema {OLDEST} and bbs {board.oldest} can work on it, too\n"
         )
         self.assertEqual(self.bbs("status"), (0, told, ""))
+
+    def test_more_connections_than_the_database_takes(self) -> None:
+        self.patch(fleet, "connection_limit", lambda: ConnectionLimit(151, "max_connections"))
+        self.bbs("upgrade")
+        code, output, errors = self.bbs("status")
+        self.assertEqual((code, output.count("\n")), (0, 1))
+        self.assertIn("168 connections, and the database takes 151 (max_connections)", errors)
 
     def test_a_newer_one_that_is_good_for_this_program(self) -> None:
         self.bbs("upgrade")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.internet.protocol import Factory
@@ -19,10 +19,17 @@ from zope.interface import implementer
 
 from bbs.board import board
 from bbs.config import Configuration, Limits, load
+from bbs.config.sections import Fleet
 from bbs.core.addresses import ListeningPlace
 from bbs.core.clock import IReactor
+from bbs.daemons import fleet
 from bbs.daemons.daemon import Daemon
 from bbs.daemons.login import LoginServerDaemon
+from bbs.rules import membership
+from bbs.rules.membership import Member
+from bbs.storage.database import ConnectionLimit, Database, connection_limit
+from bbs.storage.engines import DatabaseRefused
+from tests.database_case import RulesCase, on_both_databases
 
 
 @dataclass
@@ -108,3 +115,83 @@ class Listener(Daemon):
 
 
 FACTORY: Any = Factory()
+
+
+@on_both_databases
+class Connections(RulesCase):
+    """Those that the fleet may open, and those that the database takes."""
+
+    def warning(self, limit: ConnectionLimit | None, **fleet_keys: Any) -> str:
+        self.patch(fleet, "connection_limit", lambda: limit)
+        config = Configuration(fleet=Fleet(**fleet_keys))
+        said: str = self.call(fleet.connection_shortage, config)
+        return said
+
+    def test_what_is_too_much(self) -> None:
+        limit = ConnectionLimit(167, "max_connections")
+        self.assertEqual(
+            self.warning(limit),
+            "the fleet may open 168 connections, and the database takes 167 (max_connections):"
+            " fleet.maximum = 20, login servers = 1, and each has database.pool_size = 8. Raise"
+            " max_connections above 168, or lower one of these",
+        )
+        self.assertEqual(self.warning(limit, maximum=19), "")
+        self.assertEqual(self.warning(ConnectionLimit(168, "max_connections")), "")
+        for id in "12":
+            self.call(membership.enroll, Member(id, ""))
+        self.assertIn("login servers = 2", self.warning(limit, maximum=19))
+
+    def test_where_nothing_is_known(self) -> None:
+        few = ConnectionLimit(1, "max_connections")
+        self.assertEqual(self.warning(None), "")
+        self.assertEqual(self.warning(few, provider="none"), "")
+
+    def test_the_limit(self) -> None:
+        limit: Any = self.call(connection_limit)
+        if not self.on_mysql:
+            self.assertIsNone(limit)
+            return
+        self.assertEqual(limit.name, "max_connections")
+        self.assertGreater(limit.number, 10)
+        answers = [(151, 20)]
+        self.patch(self.database.peewee, "execute_sql", lambda sql: Answer(answers))
+        self.assertEqual(connection_limit(), ConnectionLimit(20, "max_user_connections"))
+
+
+@dataclass
+class Answer:
+    """The cursor of a statement."""
+
+    rows: list[tuple[int, int]]
+
+    def fetchone(self) -> tuple[int, int]:
+        return self.rows[0]
+
+
+class ConnectionsAtTheStart(SynchronousTestCase):
+    def said(self, answer: Deferred[str]) -> list[str]:
+        said: list[str] = []
+
+        @implementer(ILogObserver)
+        def observe(event: LogEvent) -> None:
+            said.append(formatEvent(event))
+
+        class Asked:
+            def run_at_start(self, rule: object, config: Configuration) -> Deferred[str]:
+                return answer
+
+        server = LoginServerDaemon(
+            board, Configuration(), self.mktemp(), cast("IReactor", Clock()), said.append
+        )
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        checked = server._check_connections(cast("Database", Asked()))
+        self.successResultOf(Deferred.fromCoroutine(checked))
+        return said
+
+    def test_a_warning(self) -> None:
+        self.assertEqual(self.said(succeed("too many {of them}")), ["too many {of them}"])
+
+    def test_nothing_to_say(self) -> None:
+        self.assertEqual(self.said(succeed("")), [])
+        self.assertEqual(self.said(fail(DatabaseRefused("no such variable"))), [])

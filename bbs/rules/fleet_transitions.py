@@ -6,22 +6,24 @@ also stores the events of the operators' page for its changes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from itertools import chain, islice, repeat
-from typing import Any
+from typing import Any, TypeVar
 
 import peewee
 
 from bbs.core.values import Cause, DrainCause, Instance, LossCause, State, Urgency
 from bbs.rules import fleet_admin, page_history, placement, servers
-from bbs.rules.membership import FLEET_LEASE, Member, locked_leader
+from bbs.rules.membership import FLEET_LEASE, Member, locked_leader, seen_lease
 from bbs.rules.page_history import Event, EventKind
 from bbs.rules.servers import ServerRow
 from bbs.storage.database import read_only, rows
 from bbs.storage.models import HeartbeatRow, Lease, LoginServer, OutboxEntry, Server, Waiter
 from bbs.storage.statements import Row, statement
+
+T = TypeVar("T")
 
 LONGEST_STRATEGY = 200  # characters of a stored launch strategy, with its pool
 
@@ -382,6 +384,15 @@ def ownership(server: str) -> Ownership:
     if row is None:
         return Ownership.NEVER
     return Ownership.CLOSED if row.state == State.GONE else Ownership.LIVES
+
+
+def while_leading(me: Member, sweep: Callable[[float], T], now: float) -> T:
+    """Carry out a `sweep`, if `me` leads the fleet. The lease is not locked: its holder need not
+    wait to renew it, and two who sweep do no harm."""
+    lease = seen_lease(FLEET_LEASE)
+    if lease is None or lease.holder != me.id:
+        raise NotLeader()
+    return sweep(now)
 
 
 def forget_gone(now: float, kept: float) -> int:

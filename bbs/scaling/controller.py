@@ -7,20 +7,24 @@ Each round observes everything, has `bbs.scaling.planner` decide, and acts. A ro
 between any two steps: the next one, of this controller or its successor, goes on. A launch is
 written down before the provider is asked, and asking again under the same id is harmless.
 
-A round also moves people off draining servers (`Drainer`), which serve on meanwhile, and once a
-minute sweeps away what has expired (`Housekeeping`).
+A round also moves people off draining servers (`Drainer`), which serve on meanwhile. What expires
+is swept away beside the rounds (`Housekeeping`), as that can take minutes.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, replace
+from functools import partial
+from typing import Any
 
 from twisted.application.internet import TimerService
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -41,7 +45,7 @@ from bbs.scaling.interfaces import IFleetController
 from bbs.scaling.observer import Ages, FleetObserver, Inventory
 from bbs.scaling.planner import Effect, plan
 from bbs.scaling.pools import PoolMemory, guide, pools_of
-from bbs.storage.database import Database
+from bbs.storage.database import Database, long_write
 
 ROUND_SPACING = 0.02
 """Seconds at least between the starts of two rounds, so that many people cause few rounds. After a
@@ -67,8 +71,13 @@ MOVE_PAUSE = 1.0
 """Seconds between two such moves: by then people have usually arrived. A server of a hundred people
 is empty within a minute."""
 
-HOUSEKEEPING_INTERVAL = 60.0  # seconds between sweeps for expired rows
-SWEEPS = 1000  # transactions of one sweep in a row; the next sweep does the rest
+HOUSEKEEPING_INTERVAL = 60.0  # seconds between the beginnings of sweeps for expired rows
+
+SWEEP_PAUSE, LEAST_PAUSE = 1.0, 0.001
+"""The pause after a transaction of a sweep: as a share of the time that it took, with its wait for
+the database, and in seconds at least. So sweeps take at most half of the database's time, and less
+if others want it."""
+
 RECALLED = 7200.0  # seconds for which launches of earlier controllers are of interest
 GONE_KEPT = 86400.0  # seconds for which rows of ended servers are kept, for estimates
 
@@ -131,7 +140,7 @@ class FleetController(Service):
             context, self._inventory, self._ages, self._breaker, self._pools, self._demand, self
         )
         self._drainer = Drainer(context)
-        self._housekeeping = Housekeeping(context, self.sweeps)
+        self._housekeeping = Housekeeping(context, self.sweeps, self)
         self._outbox = Outbox(context, self)
 
     def startService(self) -> None:
@@ -140,6 +149,7 @@ class FleetController(Service):
         self._provider.startService()
         self._news.hear(self)
         self._outbox.startService()
+        self._housekeeping.startService()
         self._next = self._reactor.callLater(0, self._begin)
 
     def stopService(self) -> Deferred[None]:
@@ -152,6 +162,7 @@ class FleetController(Service):
         if self._round:
             await self._round
         await maybeDeferred(self._outbox.stopService)
+        await maybeDeferred(self._housekeeping.stopService)
         await self._executor.finish()
         await maybeDeferred(self._provider.stopService)
         if self.is_leader and not self._provider.shared:
@@ -306,7 +317,6 @@ class FleetController(Service):
             if len(moves) == placement.SETTLED_AT_ONCE:
                 self.look_soon()  # More people may find places.
         await self._breaker.stamp_again()
-        await self._housekeeping.sweep()
 
 
 @implementer(IFleetController)
@@ -420,22 +430,101 @@ class Drainer:
         return max(0.0, self._moved_at + MOVE_PAUSE - self._context.reactor.seconds())
 
 
-class Housekeeping:
-    """Removes expired rows, and checks that the database still belongs to this fleet."""
+class Housekeeping(Service):
+    """Removes expired rows while this login server's `controller` leads the fleet, and checks that
+    the database still belongs to this fleet.
 
-    def __init__(self, context: FleetContext, sweeps: Sequence[Sweep]) -> None:
+    No round waits for it. It carries out one transaction at a time, each in turn for another of
+    `sweeps`, and gives way to others after each. If the lease is lost, the next one is refused.
+    """
+
+    def __init__(
+        self, context: FleetContext, sweeps: Sequence[Sweep], controller: IFleetController
+    ) -> None:
         self._context = context
-        self._sweeps = sweeps
-        self._last = 0.0
+        self._sweeps = (
+            *sweeps,
+            lambda now: fleet_transitions.forget_gone(now, GONE_KEPT),
+            lambda now: fleet_transitions.forget_heartbeats(),
+            lambda now: page_history.forget_old_news(),
+        )
+        self._controller = controller
+        self._reactor = context.reactor
+        self._next: IDelayedCall | None = None
+        self._pause: Deferred[None] | None = None
+        self._sweeping: Deferred[None] | None = None
 
-    async def sweep(self) -> None:
-        """Sweep, unless that was done within `HOUSEKEEPING_INTERVAL`."""
-        run, wall, mine = self._context.database.run, self._context.wall, self._context.fleet_id
-        now = self._context.reactor.seconds()
-        if now - self._last < HOUSEKEEPING_INTERVAL:
-            return
-        self._last = now
-        fleet = await run(fleets.fleet_id)
+    def startService(self) -> None:
+        Service.startService(self)
+        self._next = self._reactor.callLater(HOUSEKEEPING_INTERVAL, self._begin)
+
+    def stopService(self) -> Deferred[None] | None:
+        """Fires when no transaction is under way."""
+        Service.stopService(self)
+        if self._next is not None:
+            self._next.cancel()
+        if self._pause is not None:
+            self._pause.cancel()
+        return self._sweeping
+
+    def _begin(self) -> None:
+        self._next, due = None, self._reactor.seconds() + HOUSEKEEPING_INTERVAL
+        self._sweeping = Deferred.fromCoroutine(self._sweep(due))
+        self._sweeping.addErrback(
+            lambda failure: _log.failure("housekeeping failed", failure=failure)
+        )
+        self._sweeping.addCallback(lambda _: self._ended(due))
+
+    def _ended(self, due: float) -> None:
+        self._sweeping = None
+        if self.running:
+            self._next = self._reactor.callLater(
+                max(0.0, due - self._reactor.seconds()), self._begin
+            )
+
+    async def _sweep(self, due: float) -> None:
+        """Sweep until nothing that has expired is left, or the next look at everything is due."""
+        left = deque(self._sweeps)
+        try:
+            if self._controller.is_leader:
+                await self._check_fleet()
+            while left and self._goes_on(due):
+                sweep = left.popleft()
+                if await self._removes_some(sweep):
+                    left.append(sweep)
+        except Unavailable:
+            _log.debug("housekeeping without the database")
+        except fleet_transitions.NotLeader:
+            pass  # The controller's next round finds out as well.
+
+    def _goes_on(self, due: float) -> bool:
+        is_due = self._reactor.seconds() >= due
+        return bool(self.running) and self._controller.is_leader and not is_due
+
+    async def _removes_some(self, sweep: Sweep) -> bool:
+        """Carry out one transaction, and give way; returns whether there may be more to remove."""
+        began = self._reactor.seconds()
+        fenced: Any = partial(fleet_transitions.while_leading, self._context.me, sweep)
+        fenced.stands_for = sweep
+        try:
+            removed = await self._context.database.run(long_write(fenced), self._context.wall())
+        except (Unavailable, fleet_transitions.NotLeader):
+            raise
+        except Exception:  # A service's sweep may raise anything; the others go on.
+            _log.failure("a sweep failed, and will be called again")
+            return False
+        if not (removed and self.running):
+            return False
+        took = self._reactor.seconds() - began
+        self._pause = deferLater(self._reactor, max(LEAST_PAUSE, SWEEP_PAUSE * took))
+        with suppress(CancelledError):
+            await self._pause
+        self._pause = None
+        return True
+
+    async def _check_fleet(self) -> None:
+        mine = self._context.fleet_id
+        fleet = await self._context.database.run(fleets.fleet_id)
         if fleet != mine:
             _log.error(
                 "this is fleet {fleet} now, but this login server launches for fleet {mine}:"
@@ -443,10 +532,3 @@ class Housekeeping:
                 fleet=fleet,
                 mine=mine,
             )
-        for sweep in self._sweeps:
-            for _ in range(SWEEPS):
-                if not await run(sweep, wall()):
-                    break
-        await run(fleet_transitions.forget_gone, wall(), GONE_KEPT)
-        await run(fleet_transitions.forget_heartbeats)
-        await run(page_history.forget_old_news)

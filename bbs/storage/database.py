@@ -85,6 +85,13 @@ def long_read(rule: Callable[P, T]) -> Callable[P, T]:
     return read_only(rule)
 
 
+def long_write(rule: Callable[P, T]) -> Callable[P, T]:
+    """Mark a rule that changes much, for nobody who waits: it uses the thread of long reads, and
+    shares no transaction with what people ask for."""
+    rule.__bbs_long__ = True  # type: ignore[attr-defined]
+    return rule
+
+
 def marked_as(rule: Callable[..., object] | None, other: Callable[P, T]) -> Callable[P, T]:
     """Mark `other`, which calls `rule`, as `rule` is marked; without a rule as `read_only`."""
     if rule is not None and not is_read_only(rule):

@@ -9,23 +9,28 @@ from __future__ import annotations
 import pickle
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import peewee
 import pymysql
 import pymysql.constants.ER as mysql_errors
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from bbs.core.errors import DiskFull
+from bbs.core.threads import ILane, ILanes
 from bbs.core.values import DiskState
 from bbs.storage.database import (
     COMMIT_GRACE,
     DEADLINE,
     FULL_INTERVAL,
     START_PATIENCE,
+    Database,
     bulk,
     for_update,
     is_read_only,
+    long_write,
     read_only,
 )
 from bbs.storage.engines import (
@@ -311,3 +316,29 @@ class ReadOnly(SynchronousTestCase):
         self.assertFalse(is_read_only(rule))
         self.assertIs(read_only(rule), rule)
         self.assertTrue(is_read_only(rule))
+
+    def test_a_rule_that_changes_much_is_in_no_ones_way(self) -> None:
+        """It waits for the thread of long reads, where nothing that people ask for is."""
+
+        def rule() -> None:
+            pass
+
+        lanes: dict[str, list[Any]] = {}
+
+        @implementer(ILane)
+        class Lane:
+            def __init__(self, name: str) -> None:
+                self.put = lanes.setdefault(name, []).append
+
+        @implementer(ILanes)
+        class Lanes(Inline):
+            def lane(self, name: str, *arguments: object, **options: object) -> Lane:
+                return Lane(name)
+
+        database = Database("sqlite:///:memory:", cast("ILanes", Lanes()), Clock())
+        self.addCleanup(database.close)
+        database.run(rule)
+        database.run(long_write(rule))
+        self.assertFalse(is_read_only(rule))
+        [[short], [long]] = lanes["writing"], lanes["taking-long"]
+        self.assertEqual((short.writes, long.writes, lanes["reading"]), (True, True, []))

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from bbs.core.errors import Unavailable
-from bbs.rules import fleet_transitions, page_history
+from bbs.rules import fleet_transitions
 from bbs.storage.database import Database
 
 
@@ -86,8 +86,7 @@ class Mortal:
 WITHOUT_CHANCE = (
     fleet_transitions.begin,
     fleet_transitions.note_waiting,
-    fleet_transitions.forget_heartbeats,
-    page_history.forget_old_news,
+    fleet_transitions.while_leading,
 )
 """Rules that decide nothing about the fleet: no chance is drawn for them, and nobody dies by them,
 so that a seed's round goes as it does without."""
@@ -107,7 +106,7 @@ class MortalDatabase:
 
     def run(self, rule: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         """As `Database.run`."""
-        if rule in WITHOUT_CHANCE and self._mortal.alive:
+        if getattr(rule, "func", rule) in WITHOUT_CHANCE and self._mortal.alive:
             return self._database.run(rule, *arguments)
         return self._mortal.ask(lambda: self._run(rule, *arguments))
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from bbs.board import blocks, groups, history, messages, user_stats
+from bbs.board import blocks, board, groups, history, messages, user_stats
 from bbs.board.models import Delivery, Inbox, MessageRow
+from bbs.board.service import EXPIRED
 from bbs.delivery.feed import Cursor, Mailbox, Stored
 from bbs.rules import accounts, auth
 from bbs.storage.models import Server
@@ -297,6 +298,12 @@ class Expiring(MessagesCase):
         self.assertEqual(self.texts(self.bob), ["3"])
         self.assertEqual((MessageRow.select().count(), Delivery.select().count()), (1, 1))
         self.assertEqual(self.call(messages.expire, self.now - 10), 0)
+
+    def test_the_sweep_is_many_small_transactions(self) -> None:
+        for number in range(EXPIRED + 1):
+            self.call(messages.send, self.ann, "bob", str(number))
+        expire: Any = board.feed and board.feed.expire
+        self.assertEqual([self.call(expire, self.now + 1) for _ in range(3)], [EXPIRED, 1, 0])
 
     def test_a_few_at_a_time(self) -> None:
         for text in ("1", "2", "3"):

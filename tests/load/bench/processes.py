@@ -261,19 +261,25 @@ def external(folder: Path, database: str, broker: str, form: Form = ORDINARY) ->
         yield Running(port, child.pid)
 
 
+def connect_directly(url: str) -> Any:
+    """A connection to the database at `url`, which waits for answers without limit."""
+    parts = urlsplit(url)
+    return pymysql.connect(
+        host=parts.hostname or "127.0.0.1",
+        port=parts.port or 3306,
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        database=parts.path.strip("/") or None,
+    )
+
+
 @contextlib.contextmanager
 def own_database(url: str, driver: str = IN_C) -> Iterator[str]:
     """The URL of a new database beside the one at `url`, which is dropped again; `driver` is its
     scheme."""
     parts = urlsplit(url)
     name = f"bbs_bench_{secrets.token_hex(6)}"
-    connection = pymysql.connect(
-        host=parts.hostname or "127.0.0.1",
-        port=parts.port or 3306,
-        user=unquote(parts.username or ""),
-        password=unquote(parts.password or ""),
-    )
-    with connection, connection.cursor() as cursor:
+    with connect_directly(url) as connection, connection.cursor() as cursor:
         cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
         try:
             yield parts._replace(scheme=driver, path=f"/{name}").geturl()

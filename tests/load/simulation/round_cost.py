@@ -1,23 +1,31 @@
 """What one round of the fleet's controller costs this process, by the number of servers.
 
-    python -m tests.load.simulation.round_cost [--database mysql]
+    python -m tests.load.simulation.round_cost [--database mysql] [--beats]
 
 Everybody is well, has people, and beats. `settled` is a round as most are, which asks the database
 alone; `listed` one that looks at the provider's list too (that list's own cost is not in it). Each
 is processor time, the least of some rounds, as whatever else runs on the machine only adds; of it
 `database` is what the database's thread does, and the rest one turn of the reactor, more or less.
 On MySQL or MariaDB, at `BBS_TEST_MYSQL_URL`, `server` is what its process spends meanwhile.
+
+`--beats` has the largest number of servers beat from some threads, as often as they can, and says
+how many heartbeats a second that is, and what one costs; and the same beside a login server of an
+older version, for which they are written in the servers' rows as well.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
 import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -27,6 +35,7 @@ from twisted.logger import globalLogBeginner
 from bbs.board import board
 from bbs.core.values import Policy, State, Tally
 from bbs.delivery.bus import Bus
+from bbs.rules import membership
 from bbs.rules.membership import Member
 from bbs.scaling.controller import FleetController
 from bbs.scaling.events import FleetContext, FleetEvents
@@ -34,7 +43,7 @@ from bbs.scaling.observer import SETTLED_INTERVAL
 from bbs.storage import migrations, models
 from bbs.storage.database import Database
 from bbs.storage.engines import IN_C, IN_PYTHON
-from bbs.storage.models import HeartbeatRow, Server
+from bbs.storage.models import HeartbeatRow, LoginServer, Server
 from bbs.testing import MemoryBroker
 from bbs.testing.threads import Inline
 from tests.database_case import fresh_mysql_url
@@ -45,6 +54,8 @@ INTERVAL = 2.0
 ROUNDS = 80
 SIZES = (10, 100, 1000, 10_000)
 CAPACITY, PEOPLE = 10, 7
+THREADS = 4  # That beat, with a connection each.
+TEN = 10.0  # Seconds between two heartbeats of a server in so large a fleet.
 TOLD = '{"messages": 12345, "logins": 678}'
 
 URLS: Mapping[str, Callable[[], str]] = {
@@ -180,6 +191,55 @@ def measure(servers: int, url: str = "sqlite:///:memory:", pid: int = 0) -> tupl
     return _least(settled), _least(listed)
 
 
+@dataclass(frozen=True)
+class Beats:
+    """Heartbeats a second; milliseconds of this process's for each, and of the database's server;
+    and how many rows in which places are taken were written."""
+
+    a_second: float
+    here: float
+    server: float
+    rows: int
+
+
+def measure_beats(servers: int, url: str, pid: int, older: bool, seconds: float = 10.0) -> Beats:
+    """Let so many servers beat for some `seconds`, beside an `older` login server or none."""
+    clock = Clock()
+    database = Database(url, Inline(), clock)
+    peewee: Any = database.peewee
+    peewee.connect(reuse_if_open=True)
+    migrations.upgrade(peewee, board.schema)
+    with peewee.atomic():
+        fill(database, Cloud(clock, Random(1), Breaks(), lambda machine: None), servers, 1.0)
+        if older:
+            LoginServer.insert(id="older", identity="").execute()
+    until = time.monotonic() + seconds
+    done = [0] * THREADS
+
+    def beat(thread: int) -> None:
+        counts, figures = json.loads(TOLD), {"connected": 7}
+        for number in itertools.cycle(range(thread, servers, THREADS)):
+            if time.monotonic() > until:
+                break
+            with peewee.atomic():
+                assert membership.beat(f"{number:032x}", counts, figures, "node")
+            done[thread] += 1
+        peewee.close()
+
+    threads = [Thread(target=beat, args=(number,)) for number in range(THREADS)]
+    began, theirs, at = time.process_time(), _of_process(pid), time.monotonic()
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    lasted, beats = time.monotonic() - at, sum(done)
+    here, server = time.process_time() - began, _of_process(pid) - theirs
+    written = Server.select().where(Server.beats > 0).count()
+    peewee.close()
+    models.database.initialize(None)
+    return Beats(beats / lasted, 1000 * here / beats, 1000 * server / beats, written)
+
+
 def _of_process(pid: int) -> float:
     """Processor time of another process so far, in seconds: to 10 ms."""
     if not pid:
@@ -200,11 +260,28 @@ def _least(rounds: list[Round]) -> Round:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.load.simulation.round_cost")
     parser.add_argument("--database", choices=URLS, default="sqlite")
+    parser.add_argument("--beats", action="store_true", help="measure heartbeats")
     options = parser.parse_args()
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
+    pid = 0 if options.database == "sqlite" else int(os.environ["BBS_TEST_MYSQL_PID"])
+    if options.beats:
+        print(f"{SIZES[-1]} servers, {SIZES[-1] / TEN:g} heartbeats a second wanted")
+        print(f"{'':28}{'a second':>9}{'ms here':>9}{'server':>9}{'rows written of servers':>25}")
+        for older in (False, True):
+            with TemporaryDirectory() as folder:
+                url = URLS[options.database]()
+                if options.database == "sqlite":  # Threads share a file, not one in memory.
+                    url = f"sqlite:///{folder}/bbs.sqlite3"
+                found = measure_beats(SIZES[-1], url, pid, older)
+            name = "beside an older version" if older else "of one version"
+            print(
+                f"{name:28}{found.a_second:9.0f}{found.here:9.2f}{found.server:9.2f}"
+                f"{found.rows:25}",
+                flush=True,
+            )
+        return
     print(f"ms of processor time; one list each {SETTLED_INTERVAL:g} s while all is well")
     print(f"{'servers':>7} {'settled':>7} database  server {'listed':>7} database  server  of 10")
-    pid = 0 if options.database == "sqlite" else int(os.environ["BBS_TEST_MYSQL_PID"])
     first = None
     for servers in SIZES:
         settled, listed = measure(servers, URLS[options.database](), pid)

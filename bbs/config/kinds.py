@@ -14,14 +14,14 @@ from importlib.util import find_spec
 from ipaddress import ip_network
 from math import inf, isfinite
 from typing import Generic, TypeVar
-from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from bbs.core.addresses import PRIVATE, Address, ListeningPlace, ServerPlace, fill_name, has_tls
+from bbs.core.database_urls import IN_C, IN_PYTHON, MySQLURL
 from bbs.core.values import UNITS, Rate, Size
 
 T = TypeVar("T")
 
-_MYSQL_IN_C, _MYSQL_IN_PYTHON = "mysql+mysqlconnector", "mysql+pymysql"
 _LONGEST = 1e9  # s, some thirty years: a longer time-out is a slip of the keyboard
 
 
@@ -173,19 +173,10 @@ def _is_database(url: str) -> bool:
         return True
     if url.startswith("sqlite:"):
         return re.fullmatch(r"sqlite:///[^?#]+", url) is not None and "\0" not in unquote(url)
-    parts = _split(url)
-    options = parse_qs(parts.query, keep_blank_values=True)
-    right = (
-        parts.scheme in ("mysql", _MYSQL_IN_C, _MYSQL_IN_PYTHON)
-        and bool(parts.username and parts.hostname)
-        and re.fullmatch("/[^/]+", parts.path) is not None
-        and options.keys() <= {"tls_ca"}
-    )
-    if right and parts.scheme == _MYSQL_IN_C and find_spec("_mysql_connector") is None:
-        raise NotInstalled(
-            f"{_MYSQL_IN_C}:// needs a driver in C: pip install 'txbbs[fast-mysql] >= 0.4'"
-        )
-    return right
+    named = MySQLURL.parse(url)
+    if named.scheme == IN_C and find_spec("_mysql_connector") is None:
+        raise NotInstalled(f"{IN_C}:// needs a driver in C: pip install 'txbbs[fast-mysql] >= 0.4'")
+    return bool(named.user) and "" not in urlsplit(url).netloc.rpartition("@")[2].split(",")
 
 
 def _is_broker(url: str) -> bool:
@@ -296,8 +287,9 @@ collector_or_none = text(
 )
 share = _number("a number from 0 to 1", lambda found: 0 <= found <= 1)
 database_url = text(
-    f'"sqlite:///PATH" or "mysql://USER:PASSWORD@HOST:3306/NAME?tls_ca=FILE" ({_ESCAPES};'
-    f' "{_MYSQL_IN_PYTHON}://…", or "{_MYSQL_IN_C}://…" where txbbs[fast-mysql] is installed),'
+    '"sqlite:///PATH" or "mysql://USER:PASSWORD@HOST:3306,HOST2:3306/NAME?tls_ca=FILE", with hosts'
+    f" in the order in which they are tried ({_ESCAPES};"
+    f' "{IN_PYTHON}://…", or "{IN_C}://…" where txbbs[fast-mysql] is installed),'
     f" or {_REFERENCE}",
     _is_database,
     secret=True,

@@ -316,6 +316,8 @@ class Daemon(TwistedService):
             floor = self.config.limits.free_disk
             self.begin(DiskWatch(database, path, floor, self.reactor, workers.run))
         _, there = await database.run_untimed(migrations.upgrade, database.peewee, schema)
+        if facts := database.server:
+            _log.info("the database's server is {facts}", facts=str(facts))
         if newer := migrations.newer(there, schema):
             _log.info("the database is newer, and suits this program: {newer}", newer=newer)
         installed = {each.name for each in schema.parts}

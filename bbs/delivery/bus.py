@@ -88,9 +88,9 @@ _AFTER, _PROOF, _ASKED, _ON, _BUT = "_after", "_proof", "_asked", "_on", "_but"
 """Members of a hint that do not belong to its event. Servers of version 0.3.0 pass none of them on
 to clients."""
 
-_TO = (
-    "_to"  # The channels that a hint on a server's topic is for; version 0.3.0 hears no such topic.
-)
+_TO = "_to"
+"""The member with the channels that a hint on a server's topic is for. Servers of version 0.3.0
+hear no such topic."""
 
 _NONCE = re.compile(r"[0-9a-f]{16}\.[0-9]+\.([0-9]{1,12})")
 """The name of a bus, a number that it has used once, and the time in seconds since the epoch."""

@@ -17,7 +17,7 @@ from bbs.rules.membership import LeaseSeen
 from bbs.rules.page_history import StoredEvent
 from bbs.rules.servers import HeardServer
 from bbs.storage.database import long_read, read_only, rows
-from bbs.storage.models import LoginServer, Place, Server, User, Waiter
+from bbs.storage.models import HeartbeatRow, LoginServer, Place, Server, User, Waiter
 
 GONE_SHOWN = 120.0  # Seconds for which a server that has ended is still shown.
 NAMES_SHOWN = 2000  # Names of users at most: a longer page would be useless.
@@ -66,6 +66,7 @@ class Overview:
     news: tuple[StoredEvent, ...] = ()  # The events that were asked for.
     fleet: str = ""  # The fleet's id.
     copy_of: SourceFleet | None = None  # The fleet that it may adopt.
+    nodes: tuple[str, ...] = ()  # The nodes of the database that running servers write to.
     backed_up: float | None = None  # When `bbs backup` last succeeded (seconds since the epoch).
 
 
@@ -115,6 +116,7 @@ def overview(now: float, names: bool, behind: int | None = None) -> Overview:
         news=() if behind is None else page_history.news_behind(behind),
         fleet=facts.id,
         copy_of=facts.source,
+        nodes=nodes(),
         backed_up=facts.backed_up,
     )
 
@@ -137,6 +139,18 @@ def login_servers() -> tuple[LoginServerRow, ...]:
         )
     ]
     return tuple(sorted(found, key=lambda row: (version_order(row.version), row.id)))
+
+
+def nodes() -> tuple[str, ...]:
+    """The nodes of the database that running servers write to, by their last heartbeats."""
+    app_server = (Server.id == HeartbeatRow.server) & Server.state.not_in(servers.NOT_RUNNING)
+    of_app_server = Server.select(peewee.SQL("1")).where(app_server)
+    of_login_server = LoginServer.select(peewee.SQL("1")).where(
+        LoginServer.id == HeartbeatRow.server
+    )
+    runs = peewee.fn.EXISTS(of_app_server) | peewee.fn.EXISTS(of_login_server)
+    found = HeartbeatRow.select(HeartbeatRow.node).where((HeartbeatRow.node != "") & runs)
+    return tuple(sorted(node for (node,) in rows(found.distinct())))
 
 
 def failures(now: float) -> int:

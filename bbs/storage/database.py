@@ -36,6 +36,7 @@ from bbs.core.threads import ILane, ILanes
 from bbs.core.values import DiskState
 from bbs.storage import models
 from bbs.storage.engines import connect_to, is_bug, summary
+from bbs.storage.mysql_servers import ServerFacts
 from bbs.storage.sqlite import SqliteDatabase
 from bbs.storage.transactions import Job, Transactions, name_of_rule
 
@@ -240,6 +241,18 @@ class Database:
         """The name and version of the driver, for operators."""
         database: Any = self.peewee
         return str(database.driver)
+
+    @property
+    def server(self) -> ServerFacts | None:
+        """What the server of a MySQL said of itself as it was last connected to; else None."""
+        servers = getattr(self.peewee, "servers", None)
+        facts: ServerFacts | None = servers and servers.facts
+        return facts
+
+    @property
+    def node(self) -> str:
+        """The database node that this server writes to, as its heartbeats say; "" if not known."""
+        return self.server.node if self.server else ""
 
     @property
     def available(self) -> bool:

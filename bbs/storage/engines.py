@@ -10,9 +10,10 @@ import hashlib
 import os
 import re
 import sqlite3
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import peewee
 import pymysql.constants.ER as mysql_errors
@@ -20,18 +21,14 @@ from pymysql.constants import CLIENT
 from twisted.logger import Logger
 
 from bbs.core.addresses import is_loopback
+from bbs.core.database_urls import IN_C, IN_PYTHON, SCHEMES, MySQLURL
 from bbs.storage.mysql import CLIENT_ERRORS, MySQLDatabase
+from bbs.storage.mysql_servers import Servers
 from bbs.storage.sqlite import WAL_PRAGMAS, SqliteDatabase
 
 LOCK_TIMEOUT = 1.4  # Seconds that SQLite waits for the lock of another process.
 ANSWER_TIMEOUT = 1.8  # Seconds to wait for an answer of MySQL.
-LOCAL = "127.0.0.1"  # The host of MySQL, if the URL has none.
 CONNECT_TIMEOUT = 1  # Whole seconds to connect to MySQL, as pymysql counts them.
-
-# Schemes of URLs for MySQL, named as in SQLAlchemy.
-BY_ANY = "mysql"  # By the driver in C, if it is installed, else by PyMySQL.
-IN_C = "mysql+mysqlconnector"
-IN_PYTHON = "mysql+pymysql"
 
 _SESSION = "SET SESSION innodb_lock_wait_timeout = 1, group_concat_max_len = 16777216"
 """Waits for locks are shorter than the deadline of a command. MariaDB cuts JSON_ARRAYAGG silently
@@ -54,6 +51,7 @@ _TROUBLE = frozenset(getattr(mysql_errors, name) for name in _TROUBLE_NAMES.spli
     1927,  # MariaDB: this connection was killed
     1969,  # MariaDB: max_statement_time
     3024,  # MySQL: max_execution_time
+    3101,  # MySQL's group replication: the transaction was rolled back
     4031,  # MySQL: the connection was idle for too long
 }
 """Error numbers of a server that has a problem or is away, while the statement is valid."""
@@ -62,6 +60,13 @@ _FULL = (mysql_errors.DISK_FULL, mysql_errors.RECORD_FILE_FULL)
 _SQLITE_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 """The second one is that the file beside the WAL could not grow, which SQLite calls "disk I/O
 error": the "volume is out of space" (sqlite.org/rescode.html)."""
+
+_CERTAIN = (
+    mysql_errors.LOCK_DEADLOCK,  # Galera: a transaction of another node was first.
+    mysql_errors.OPTION_PREVENTS_STATEMENT,  # The server became read-only before it.
+    3101,  # MySQL's group replication: a transaction of another member was first.
+)
+"""Errors of a COMMIT that was not carried out."""
 
 NO_ROOM = "its disk is full: delete old backups or other files on it, or enlarge it"
 
@@ -76,8 +81,7 @@ class DatabaseRefused(Exception):
 
 
 def connect_to(url: str) -> peewee.Database:
-    """Make the peewee database for `url`: `sqlite:///FILE`, `mysql://user:password@host:port/name`,
-    or the same with the scheme `IN_C` or `IN_PYTHON`, which name the driver. DatabaseRefused for
+    """Make the peewee database for `url`: `sqlite:///FILE` or a `MySQLURL`. DatabaseRefused for
     another scheme or a missing driver."""
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
@@ -92,19 +96,19 @@ def connect_to(url: str) -> peewee.Database:
             },
             timeout=LOCK_TIMEOUT,
         )
-    if parts.scheme in (BY_ANY, IN_C, IN_PYTHON):
+    if parts.scheme in SCHEMES:
+        named = MySQLURL.parse(url)
         options: dict[str, Any] = {}
-        tls_ca = parse_qs(parts.query).get("tls_ca")
-        if tls_ca:
-            options["ssl"] = {"ca": tls_ca[0]}
-        elif is_loopback(parts.hostname or LOCAL):
+        if named.tls_ca:
+            options["ssl"] = {"ca": named.tls_ca}
+        elif all(is_loopback(place.host) for place in named.places):
             options["ssl_disabled"] = True
-        return _mysql(parts.scheme)(
-            unquote(parts.path[1:]),
-            host=parts.hostname or LOCAL,
-            port=parts.port or 3306,
-            user=unquote(parts.username or ""),
-            password=unquote(parts.password or ""),
+        database = _mysql(named.scheme)(
+            named.name,
+            host=named.places[0].host,
+            port=named.places[0].port,
+            user=named.user,
+            password=named.password,
             charset="utf8mb4",
             # For `carry_out_together`; values are always escaped by the driver.
             client_flag=CLIENT.MULTI_STATEMENTS,
@@ -114,6 +118,8 @@ def connect_to(url: str) -> peewee.Database:
             init_command=_SESSION,
             **options,
         )
+        database.servers = Servers(named.places)
+        return database
     raise DatabaseRefused(f"database.url: neither sqlite:/// nor mysql://, but {parts.scheme!r}")
 
 
@@ -199,6 +205,8 @@ def has_not_committed(error: BaseException) -> bool:
     """Whether `error`, which a commit raised, proves that nothing was committed."""
     if isinstance(error, peewee.IntegrityError):
         return True
+    if isinstance(error, peewee.DatabaseError) and error.args and error.args[0] in _CERTAIN:
+        return True
     code = getattr(error.__context__, "sqlite_errorcode", None)
     return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL)
 
@@ -210,7 +218,8 @@ def summary(error: BaseException | None) -> str:
 
 
 _MYSQL, _MARIADB = ("server_uuid",), ("server_uid", "hostname", "port", "datadir")
-"""Variables that identify a server of MySQL, and one of MariaDB."""
+_GALERA = ("wsrep_cluster_name", "wsrep_cluster_state_uuid")
+"""Variables that identify a server of MySQL, one of MariaDB, and with a status a cluster."""
 
 
 def location_digest(database: Any) -> str:
@@ -221,7 +230,7 @@ def location_digest(database: Any) -> str:
     with two. MariaDB has no such UUID: in late versions, `server_uid` is made of the machine's
     network card and the port (11.8, `calculate_server_uid` in sql/mysqld.cc). Containers with the
     same address have the same one, and without a card it is `unknown`. Therefore the digest of a
-    MariaDB contains several variables.
+    MariaDB contains several variables. The nodes of a Galera are one place.
     """
     return hashlib.sha256("\n".join(_location(database)).encode()).hexdigest()
 
@@ -233,8 +242,12 @@ def _location(database: Any) -> tuple[str, ...]:
             return ("memory",)
         status = os.stat(name)
         return ("file", os.path.realpath(name), str(status.st_dev), str(status.st_ino))
-    wanted = ", ".join(f"'{each}'" for each in (*_MYSQL, *_MARIADB))
-    cursor = database.execute_sql(f"SHOW VARIABLES WHERE Variable_name IN ({wanted})")
-    variables = {str(key): str(value) for key, value in cursor.fetchall()}
-    identifying = _MYSQL if variables.get(_MYSQL[0]) else _MARIADB
+    wanted = ", ".join(f"'{each}'" for each in (*_MYSQL, *_MARIADB, *_GALERA))
+    variables: dict[str, str] = {}
+    for what in ("VARIABLES", "STATUS"):
+        cursor = database.execute_sql(f"SHOW {what} WHERE Variable_name IN ({wanted})")
+        variables |= {str(key): str(value) for key, value in cursor.fetchall()}
+    identifying: Sequence[str] = _MYSQL if variables.get(_MYSQL[0]) else _MARIADB
+    if variables.get(_GALERA[1]):
+        identifying = _GALERA
     return ("server", *(variables.get(key, "") for key in identifying), name)

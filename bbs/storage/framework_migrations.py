@@ -106,7 +106,9 @@ def _to_12(migrator: Migrator) -> None:
 
 
 def _to_13(migrator: Migrator) -> None:
-    """Add the heartbeats of servers, which then leave the rows of the servers alone."""
+    """Add the node of the database that is written to, and the heartbeats of servers, which then
+    leave the rows of the servers alone."""
+    migrator.create_table(models.DatabaseWriter)
     migrator.create_table(models.HeartbeatRow)
 
 

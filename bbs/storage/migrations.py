@@ -16,12 +16,13 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import peewee
+import pymysql
 from playhouse.migrate import MySQLMigrator as PlayhouseMySQL
 from playhouse.migrate import SchemaMigrator, migrate
 from playhouse.migrate import SqliteMigrator as PlayhouseSqlite
@@ -29,7 +30,8 @@ from playhouse.migrate import SqliteMigrator as PlayhouseSqlite
 from bbs.core.values import NAME_LENGTH
 from bbs.storage.engines import DatabaseRefused
 from bbs.storage.framework_migrations import FIRST_SERVICE, STEPS
-from bbs.storage.models import MODELS, Table, User
+from bbs.storage.models import MODELS, DatabaseWriter, Table, User
+from bbs.storage.mysql import MySQLDatabase
 from bbs.storage.schema import (
     ExtensionVersion,
     Schema,
@@ -38,6 +40,7 @@ from bbs.storage.schema import (
     Step,
     create_table,
 )
+from bbs.storage.transaction_guard import EXCEPTIONS
 
 VERSION = 13  # The framework's schema that this code works on.
 
@@ -53,6 +56,7 @@ TABLE_TIMEOUT = 1
 the table wait behind the change, but no longer than for an answer (1.4 s). Therefore the change
 gives up and is tried again."""
 
+UPGRADE = "upgrade"  # The name of the row of `DatabaseWriter` that is locked during an upgrade.
 RETRY_DELAY = 0.2  # Seconds until it is tried again: in these the other statements go on.
 _LOCKED = (1205, 1213)  # MySQL's error numbers of a lock time-out and of a deadlock.
 WAL_ATTEMPTS, WAL_INTERVAL = 100, 0.05  # Attempts to turn an SQLite file to WAL, with a pause (s).
@@ -150,13 +154,15 @@ def upgrade(
         service, or a step fails, or no step has made a table or column of the service's models.
     """
     sqlite = isinstance(database, peewee.SqliteDatabase)
-    if sqlite:
+    if isinstance(database, MySQLDatabase):
+        database.wait_for_writer(sleep)
+    else:
         _turn_to_wal(database, sleep)
     if there := _ready(database, schema, version):
         return there, there
     migrator = migrator_of(database)
-    run_step = partial(_run_patiently, patience, sleep)
-    with (_lock_sqlite if sqlite else _lock_mysql)(database, patience):
+    with (_lock_sqlite if sqlite else _lock_mysql)(database, patience) as check_lock:
+        run_step = partial(_run_patiently, patience, sleep, check_lock)
         before = current(database)
         check(before, schema, version)
         if not (before.framework and before.service):
@@ -215,11 +221,16 @@ def _ready(database: peewee.Database, schema: Schema, version: int) -> Versions 
 
 
 def _run_patiently(
-    patience: float, sleep: Callable[[float], object], step: Callable[..., object], *arguments: Any
+    patience: float,
+    sleep: Callable[[float], object],
+    check_lock: Callable[[], None],
+    step: Callable[..., object],
+    *arguments: Any,
 ) -> None:
     """Run a step, with retries for `patience` seconds while older servers work on the tables."""
     until = time.monotonic() + patience
     while True:
+        check_lock()
         try:
             step(*arguments)
             return
@@ -356,15 +367,15 @@ def _stamp_extension(schema: Schema, version: int) -> None:
 
 
 @contextmanager
-def _lock_sqlite(database: Any, patience: float) -> Iterator[None]:
-    """Begin one transaction, after those of other servers."""
+def _lock_sqlite(database: Any, patience: float) -> Iterator[Callable[[], None]]:
+    """Begin one transaction, after those of other servers, which nobody else can end."""
     timeout, database.timeout = database.timeout, patience
     # Otherwise a step that rebuilds a table would delete the rows that refer to it. SQLite accepts
     # this outside of transactions only.
     database.pragma("foreign_keys", 0)
     try:
         with database.atomic():
-            yield
+            yield lambda: None
     finally:
         database.pragma("foreign_keys", 1)
         database.timeout = timeout
@@ -385,17 +396,25 @@ def _turn_to_wal(database: Any, sleep: Callable[[float], object]) -> None:
 
 
 @contextmanager
-def _lock_mysql(database: Any, patience: float) -> Iterator[None]:
-    """Take a named lock, on a connection without the deadlines of commands."""
+def _lock_mysql(database: Any, patience: float) -> Iterator[Callable[[], None]]:
+    """Lock a row of `DatabaseWriter`, with the database on a connection without the deadlines of
+    commands. All servers write to one node of a cluster, so that the row's lock excludes them.
+    (`GET_LOCK` is known to one node alone, also in the group's own products.)"""
     parameters = database.connect_params
     database.close()
     database.connect_params = {**parameters, "read_timeout": None, "write_timeout": None}
     try:
         database.connect()
+        create_table(database, DatabaseWriter)
+        if not DatabaseWriter.select().where(DatabaseWriter.name == UPGRADE).exists():
+            # (An insertion would wait for the lock of another server's upgrade.)
+            DatabaseWriter.insert(name=UPGRADE, node="").on_conflict_ignore().execute()
+        database.close()
+        database.connect()  # Now the writer can be told: another node's server ends here.
         for variable in ("lock_wait_timeout", "innodb_lock_wait_timeout"):
             database.execute_sql(f"SET SESSION {variable} = {TABLE_TIMEOUT}")
-        with _named_lock(database, f"bbs.schema.{database.database}"[:64], patience):
-            yield
+        with _locked_row(database, patience) as check:
+            yield check
     finally:
         database.close()
         database.connect_params = parameters
@@ -403,14 +422,31 @@ def _lock_mysql(database: Any, patience: float) -> Iterator[None]:
 
 
 @contextmanager
-def _named_lock(database: Any, name: str, patience: float) -> Iterator[None]:
-    (got,) = database.execute_sql("SELECT GET_LOCK(%s, %s)", (name, patience)).fetchone()
-    if not got:
-        raise DatabaseRefused(f"another server has been upgrading the schema for {patience:g} s")
+def _locked_row(database: Any, patience: float) -> Iterator[Callable[[], None]]:
+    """Hold the row's lock on a connection of its own, as each change of the schema commits. If this
+    process dies, or is cut off, the server ends the connection and with it the lock. Yields a
+    function that raises OperationalError if that has happened."""
+
+    def ask(sql: str, *values: object) -> None:
+        with EXCEPTIONS, connection.cursor() as cursor:
+            cursor.execute(sql, values)
+
+    connection = database.connection_apart()
     try:
-        yield
+        ask(f"SET SESSION innodb_lock_wait_timeout = {max(1, round(patience))}")
+        ask("BEGIN")
+        try:
+            ask("SELECT node FROM database_writer WHERE name = %s FOR UPDATE", UPGRADE)
+        except peewee.OperationalError as error:
+            if error.args[0] not in _LOCKED:
+                raise
+            raise DatabaseRefused(
+                f"another server has been upgrading the schema for {patience:g} s"
+            ) from error
+        yield partial(ask, "SELECT 1")
     finally:
-        database.execute_sql("SELECT RELEASE_LOCK(%s)", (name,))
+        with suppress(pymysql.Error, OSError):
+            connection.close()
 
 
 class Migrator(SchemaMigrator):  # type: ignore[misc]

@@ -268,6 +268,17 @@ class Secret(Table):
     value = peewee.CharField(64)
 
 
+class DatabaseWriter(Table):
+    """The one node of a cluster that servers write to, in a row of that name
+    (`bbs.storage.mysql_servers`), and a row whose lock an upgrade of the schema holds."""
+
+    name = peewee.CharField(20, primary_key=True)
+    node = peewee.CharField(200)
+
+    class Meta:
+        table_name = "database_writer"
+
+
 MODELS: tuple[type[Table], ...] = (
     User,
     Suspension,
@@ -285,5 +296,6 @@ MODELS: tuple[type[Table], ...] = (
     News,
     Secret,
     BackgroundJob,
+    DatabaseWriter,
 )
 """In an order in which they can be made."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -10,6 +10,8 @@ import peewee
 import pymysql
 import pymysql.constants.ER as mysql_errors
 
+from bbs.core.database_urls import Place
+from bbs.storage.mysql_servers import SILENCE, Servers
 from bbs.storage.transaction_guard import (
     EXCEPTIONS,
     EndsTransaction,
@@ -26,9 +28,19 @@ _WANT_TLS = (
 )
 """Errors of a server that requires TLS; 1045 (ACCESS_DENIED_ERROR) also means a wrong password."""
 
+_NO_WRITERS = (
+    mysql_errors.OPTION_PREVENTS_STATEMENT,  # It is read-only.
+    mysql_errors.UNKNOWN_COM_ERROR,  # A node of Galera that is not in the group.
+    1836,  # It is read-only, as MySQL calls it in some places.
+)
+
 _RETURNING_SINCE = (10, 5)  # The version of MariaDB; MySQL has no version from 10 on.
 
+WATCH_INTERVAL = 1.0  # Seconds between two looks at the heartbeats of others.
+LOOKS = round(1.5 * SILENCE / WATCH_INTERVAL)  # At the most.
+
 _BEGIN = "BEGIN;"
+_GUARD = "bbs"  # The name of a savepoint.
 _ON_DUPLICATE = " ON DUPLICATE KEY UPDATE "
 
 
@@ -44,12 +56,33 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
     inserts_in_bulk = True
     fewest_in_bulk = 2
 
+    servers: Servers  # Set by `connect_to`.
+
     def begin(self) -> None:  # type: ignore[override]
         """Begin a transaction with the next statement, which saves a round trip."""
         if self.state.in_rule:
             raise EndsTransaction()
         self.connect(reuse_if_open=True)
         self.state.begins = True
+
+    def begin_writing(self) -> None:
+        """Begin a transaction whose requests cannot outlive it."""
+        self._guard(self.servers.is_galera)
+        self.begin()
+
+    def _guard(self, is_on: bool) -> None:
+        """See that requests of several statements cannot outlive their transaction, or let them.
+
+        If another node of Galera overrules a transaction between two statements of a request, it is
+        rolled back, and those that follow are carried out all the same: each committed by itself.
+        Without autocommit they are in another transaction, which lacks the savepoint of the first
+        at their end.
+        """
+        if self.state.is_guarded is not is_on:
+            with EXCEPTIONS, self.state.activity:
+                cursor: Any = self.cursor()  # type: ignore[no-untyped-call]
+                cursor.execute(f"SET SESSION autocommit = {int(not is_on)}")
+            self.state.is_guarded = is_on
 
     def commit(self) -> None:
         if self.state.in_rule or not self._take_begin():
@@ -84,49 +117,96 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
         return super().execute_sql(sql, params)
 
     def _close(self, connection: Any) -> None:
-        self.state.begins = False
+        self.state.begins = self.state.is_guarded = False
         super()._close(connection)
+
+    def note_trouble(self, error: BaseException) -> None:
+        """Have all threads connect anew, if `error` says that the server serves no writers now."""
+        if error.args and error.args[0] in _NO_WRITERS:
+            self.servers.leave()
 
     def take_turn(self) -> None:
         """Do nothing: writers wait at the server, for rows."""
 
     def begin_reading(self) -> None:
-        """Do nothing: reading needs no transaction."""
+        """Read without a transaction."""
+        self._guard(False)
 
-    end_reading = begin_reading
+    begin_by_hand = begin_reading
+
+    def end_reading(self) -> None:
+        """Do nothing: there is no transaction."""
+
+    def connect(self, reuse_if_open: bool = False) -> Any:
+        """Connect this thread; anew if its connection is to a server that is no longer in use."""
+        if self.state.generation != self.servers.generation and not self.is_closed():
+            self.close()
+        return super().connect(reuse_if_open=reuse_if_open)
 
     def _connect(self) -> Any:
-        connection = self._connect_plainly()
-        try:
-            with connection.cursor() as cursor:
-                # A transaction that runs again must see what the winner wrote, and readers lock
-                # nothing. (The variable for it has another name in MariaDB before 11.1.)
-                cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        """Connect to the server in use, or else to the next one that may be written to."""
+        troubles: list[Exception] = []
+        for place in self.servers.in_order():
+            try:
+                connection = self._connect_plainly(place)
+            except (RuntimeError, pymysql.Error, OSError) as error:
+                troubles.append(error)
+                continue
+            try:
+                with connection.cursor() as cursor:
+                    # A transaction that runs again must see what the winner wrote, and readers lock
+                    # nothing. (The variable for it has another name in MariaDB before 11.1.)
+                    cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+                    self.servers.check(cursor, place)
+            except BaseException as error:
+                connection.close()
+                if not isinstance(error, pymysql.Error):
+                    raise
+                troubles.append(error)
+                continue
+            self.state.generation = self.servers.generation
+            return connection
+        # What a server says of itself tells more than that others are not there.
+        raise next((each for each in troubles if each.args[:1] == _NO_WRITERS[:1]), troubles[0])
 
-    def _connect_plainly(self) -> Any:
+    def wait_for_writer(self, sleep: Callable[[float], object]) -> None:
+        """Connect; if another node of the cluster counts as the one that is written to, wait until
+        a server has been seen that does so, or `SILENCE` has shown that none does."""
+        for _ in range(LOOKS):
+            try:
+                self.connect(reuse_if_open=True)
+            except peewee.OperationalError:
+                if not self.servers.may_wait:
+                    raise
+                sleep(WATCH_INTERVAL)
+            else:
+                return
+        self.connect()
+
+    def connection_apart(self) -> Any:
+        """Make a connection of the driver's that is no thread's: its owner closes it."""
+        with EXCEPTIONS:
+            return self._connect()
+
+    def _connect_plainly(self, place: Place) -> Any:
         """Connect without TLS if the options say so and the server allows it. By default the driver
         prefers TLS, which is useless on a connection within this machine."""
         plain = self.connect_params
+        there = {"host": place.host, "port": place.port}
         try:
-            return self._open()
+            return self._open({**plain, **there})
         except (RuntimeError, pymysql.OperationalError) as error:
             # (The driver raises a RuntimeError without a number if it cannot go on without TLS.)
             wants_tls = isinstance(error, RuntimeError) or error.args[0] in _WANT_TLS
             if not wants_tls or not plain.get("ssl_disabled"):
                 raise
-        self.connect_params = {key: plain[key] for key in plain if key != "ssl_disabled"}
-        try:
-            return self._open()
-        except BaseException:
-            self.connect_params = plain
-            raise
+        encrypted = {key: plain[key] for key in plain if key != "ssl_disabled"}
+        connection = self._open({**encrypted, **there})
+        self.connect_params = encrypted
+        return connection
 
-    def _open(self) -> Any:
-        return super()._connect()  # type: ignore[misc]
+    def _open(self, options: Mapping[str, Any]) -> Any:
+        return pymysql.connect(database=self.database, autocommit=True, **options)
 
     def carry_out(self, sql: str, values: Sequence[Any], writes: bool) -> Any:
         """Execute a statement; returns the cursor with the whole result."""
@@ -156,7 +236,11 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
             return super().carry_out_together(statements, results)
         if any(writes for _, _, writes in statements):
             self.note_change()
-        whole = ";".join(sql for sql, _, _ in statements)
+        is_guarded = self.state.is_guarded and len(statements) > 1
+        texts = [sql for sql, _, _ in statements]
+        if is_guarded:
+            texts = [f"SAVEPOINT {_GUARD}", *texts, f"RELEASE SAVEPOINT {_GUARD}"]
+        whole = ";".join(texts)
         values = [value for _, own, _ in statements for value in own]
         found = []
         with EXCEPTIONS, self.state.activity:
@@ -166,14 +250,19 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
                     self._execute_first(cursor, whole, values)
                 else:
                     cursor.execute(whole, values)
+                if is_guarded:
+                    cursor.nextset()
                 for result in results:
                     found.append(result(cursor))
                     cursor.nextset()
-            except BaseException:
+            except BaseException as error:
                 # The next statement on this connection must not find the other results.
                 with suppress(Exception):
                     while cursor.nextset():
                         pass
+                if is_guarded and error.args[:1] == (mysql_errors.SP_DOES_NOT_EXIST,):
+                    reason = "another node overruled the transaction"
+                    raise pymysql.OperationalError(mysql_errors.LOCK_DEADLOCK, reason) from error
                 raise
         return found
 

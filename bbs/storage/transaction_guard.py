@@ -83,6 +83,8 @@ class ConnectionState(threading.local):
     reading = False  # A rule runs that is marked `read_only`.
     wrote = False  # A statement has changed something since this was last set to False.
     begins = False  # A transaction begins with the next statement (MySQL).
+    is_guarded = False  # Requests cannot outlive their transaction (Galera).
+    generation = 0  # Of the servers, as this thread connected (MySQL).
     slowest = ""  # The slowest statement of the rule and its time, where a hook notes that.
     longest = 0.0  # Its seconds.
 
@@ -157,6 +159,16 @@ class TransactionGuard:
         return [
             result(self.carry_out(*each)) for each, result in zip(statements, results, strict=True)
         ]
+
+    def begin_writing(self) -> None:
+        """Begin a transaction for rules that write."""
+        self.begin()
+
+    def begin_by_hand(self) -> None:
+        """Let work follow that begins and ends its transactions by itself."""
+
+    def note_trouble(self, error: BaseException) -> None:
+        """Note an error of the database's server or its connection."""
 
     def note_change(self) -> None:
         """Note that a statement is about to change something."""

@@ -49,6 +49,7 @@ _RETRYABLE = (
     mysql_errors.LOCK_DEADLOCK,
     mysql_errors.LOCK_WAIT_TIMEOUT,
     mysql_errors.CHECKREAD,  # MariaDB from 11.6 on: a row has changed since the statement began.
+    3101,  # MySQL's group replication: a transaction of another member was first.
 )
 """MySQL's errors of a transaction that conflicted with another, and can be tried again."""
 
@@ -110,6 +111,7 @@ class Transactions:
     def _run_without_deadline(self, job: Job) -> None:
         try:
             self.database.connect(reuse_if_open=True)
+            self.database.begin_by_hand()
             job.result = job.rule(*job.arguments, **job.keywords)
         except (peewee.DatabaseError, peewee.InterfaceError) as error:
             self.hang_up()
@@ -236,6 +238,7 @@ class Transactions:
         try:
             self.database.commit()
         except Exception as error:
+            self.database.note_trouble(error)
             self._roll_back()
             if has_not_committed(error):
                 _reopen(jobs)
@@ -287,9 +290,11 @@ class Transactions:
 
     def _is_retryable(self, job: Job, error: BaseException, attempt: int) -> bool:
         """Whether a transaction that raised `error` may succeed when tried again."""
+        self.database.note_trouble(error)
         committing = job.progress is CommitState.COMMITTING
         if committing and has_not_committed(error):
             _reopen([job])
+            committing = False
         if isinstance(error, peewee.IntegrityError):
             return True  # The rule lost a race, and will find what the winner stored.
         if not _is_trouble(error) or committing:
@@ -320,7 +325,7 @@ class Transactions:
             activity.waits_since = self._seconds() + OTHERS
             self.database.take_turn()
             activity.waits_since = self._seconds()
-            self.database.begin()
+            self.database.begin_writing()
         else:
             self.database.begin_reading()
 

@@ -41,6 +41,7 @@ class Cause(StrEnum):
 
     NO_CONTROLLER = "no-keeper"
     DISK_FULL = "disk-full"
+    TWO_WRITERS = "two-writers"
     REFUSED = "refused"
     FAILED = "failed"
     MAXIMUM = "maximum"
@@ -97,6 +98,11 @@ _ALARMS: Mapping[Cause, tuple[str, str]] = {
         "Delete old backups or other files on it, or enlarge it; the log says how much room is"
         " missing. Logins, reading and deleting still work.",
     ),
+    Cause.TWO_WRITERS: (
+        "Servers write to several nodes of the database, which can refuse each other's writes",
+        "Let every database.url name the same node first, and restart the servers that write to"
+        " another one.",
+    ),
     Cause.FAILED: (
         "People wait for a place, and one launch after the other fails",
         "Look for the reason below the servers and in their logs, or run an app server by hand."
@@ -133,13 +139,16 @@ def alarms(
     operator: bool,
     disk: DiskState = DiskState.FREE,
 ) -> Iterator[Problem]:
-    """The present alarms, the worst first. An `operator` may see what the provider says."""
+    """The present alarms, the worst first. An `operator` may see what the provider says, and
+    the names of nodes."""
     for cause in causes(seen, policy, controller_silence, disk):
         is_full = cause is Cause.DISK_FULL and disk is DiskState.FULL
         text, todo = _NO_ROOM if is_full else _ALARMS[cause]
         text = text.format(policy.maximum)
         if cause is Cause.REFUSED and seen.refusal is not None and operator:
             text += f": {seen.refusal.reason}"
+        if cause is Cause.TWO_WRITERS and operator:
+            text += f": {', '.join(seen.nodes)}"
         if cause in (Cause.REFUSED, Cause.FAILED) and not operator:
             todo = "Log in as an operator to see why."
         yield Problem(cause, text, todo, urgent=True)
@@ -159,6 +168,8 @@ def causes(
         yield Cause.NO_CONTROLLER
     if disk is not DiskState.FREE:
         yield Cause.DISK_FULL
+    if len(seen.nodes) > 1:
+        yield Cause.TWO_WRITERS
     if seen.waiting and seen.failures >= FAILURES and seen.refusal is None:
         # Also while the next launch is under way: else the alarm would come and go with each.
         yield Cause.FAILED

@@ -236,6 +236,12 @@ class Homes(FoundCase):
             self.assertEqual(home(**there), home(**there))
             for key in there:
                 self.assertNotEqual(home(**{**there, key: "x"}), home(**there), key)
+        # The nodes of a cluster are one place, and what was copied from it is in another one.
+        cluster = {"wsrep_cluster_name": "bbs", "wsrep_cluster_state_uuid": "c"}
+        node = home(**where, **cluster)
+        self.assertEqual(home(**{**where, "hostname": "b"}, **cluster), node)
+        for key in cluster:
+            self.assertNotEqual(home(**where, **{**cluster, key: "x"}), node, key)
 
 
 class _Said:

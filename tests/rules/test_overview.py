@@ -73,6 +73,18 @@ class Looking(RulesCase):
             {"me": (8, {"joins": 3, "leaves": 2}), "older": (0, {})},
         )
 
+    def test_nodes_of_the_database(self) -> None:
+        """Those of servers that run, by their last heartbeats."""
+        self.assertEqual(self.look().nodes, ())
+        other = self.call(membership.join, "10.0.0.2", 1, 10, self.now)
+        self.call(membership.beat, self.server, {}, node="n2")
+        self.call(membership.beat, other, {}, node="n3")
+        self.call(membership.attend, ME, Tally(), "n1")
+        self.assertEqual(self.look().nodes, ("n1", "n2", "n3"))
+        Server.update(state=State.GONE).where(Server.id == other).execute()
+        self.call(membership.attend, ME, Tally(), "n2")
+        self.assertEqual(self.look().nodes, ("n2",))
+
     def test_launches_and_refusals(self) -> None:
         self.assertEqual((self.look().usual, self.look().refusal), (0.0, None))
         Server.update(ready=self.now + 4.5).execute()

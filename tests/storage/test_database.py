@@ -10,6 +10,7 @@ import pickle
 import sqlite3
 from collections.abc import Sequence
 from typing import Any, cast
+from unittest import mock
 
 import peewee
 import pymysql
@@ -40,6 +41,8 @@ from bbs.storage.engines import (
     connect_to,
     without_password,
 )
+from bbs.storage.mysql_servers import ServerFacts
+from bbs.storage.transactions import ATTEMPTS
 from bbs.testing import ContendedDatabaseContract, DatabaseContract
 from bbs.testing.database_suite import ContractEntry, raised
 from bbs.testing.threads import Inline
@@ -280,12 +283,72 @@ class OnMySQL(OurContract, ContendedDatabaseContract, SynchronousTestCase):
         error = self.failureResultOf(self.database.run_untimed(work), DatabaseRefused).value
         self.assertEqual(str(error), f"database {without_password(self.url)}: Access denied")
 
+    def test_a_commit_that_was_certainly_not_carried_out(self) -> None:
+        """The rule runs again: another node of Galera was first, or the server became read-only."""
+        for number, of in (
+            (mysql_errors.LOCK_DEADLOCK, pymysql.OperationalError),
+            (mysql_errors.OPTION_PREVENTS_STATEMENT, pymysql.OperationalError),
+            (3101, pymysql.OperationalError),
+        ):
+            self._tried = 0
+            error = raised(of(number, "it was rolled back"))
+            tried = 2 if number == mysql_errors.OPTION_PREVENTS_STATEMENT else ATTEMPTS
+            self.assertEqual(self._tried_when_commits_raise(error), tried, number)
+
+    def test_a_server_that_has_become_read_only_is_left(self) -> None:
+        """By every thread: whoever reads there would miss what is written elsewhere."""
+        database: Any = self.database.peewee
+        before = database.servers.generation
+        refuse = pymysql.OperationalError(mysql_errors.OPTION_PREVENTS_STATEMENT, "read-only")
+        self.at_commit(mock.Mock(side_effect=raised(refuse)))
+        self._unavailable(self.database.run(self._count))
+        self.assertGreater(database.servers.generation, before)
+
 
 class OnMySQLInC(OnMySQL):
     """By the driver in C."""
 
     def database_url(self) -> str:
         return fresh_mysql_url(IN_C)
+
+
+class AsOnGalera(OnMySQLInC):
+    """As on a node of Galera, where another node may end a transaction at any moment."""
+
+    def setUp(self) -> None:
+        self.patch(ServerFacts, "is_galera", True)
+        super().setUp()
+
+    def test_a_request_that_outlives_its_transaction(self) -> None:
+        """Nothing of it is kept: not what came before the transaction was rolled back, and not what
+        was carried out after."""
+        insert = "INSERT INTO contract_entry (name) VALUES (%s)"
+
+        database: Any = self.database.peewee
+
+        def rule() -> None:
+            database.carry_out_together(
+                [(insert, ["go"], True), ("ROLLBACK", [], False), (insert, ["chess"], True)],
+                [lambda cursor: None] * 3,
+            )
+
+        self._unavailable(self.database.run(rule))
+        self.assertEqual(self._stored(), [])
+        self._call(self._add, "poker")
+        self.assertEqual(self._stored(), ["poker"])
+
+    def test_work_with_transactions_of_its_own(self) -> None:
+        """Each of its statements is kept that is in no transaction."""
+
+        def work() -> None:
+            with self.database.peewee.atomic():
+                self._add("go")
+            self._add("chess")
+
+        self.successResultOf(self.database.run(lambda: self._add("poker")))
+        self.successResultOf(self.database.run_untimed(work))
+        self.database.peewee.close()
+        self.assertEqual(self._stored(), ["poker", "go", "chess"])
 
 
 class Deadlines(SynchronousTestCase):

@@ -293,7 +293,7 @@ class TheStepsThatThereAre(MigrationCase):
         10: {"news": ["kind", "server", "detail", "number"]},
         11: {"place": ["origin"], "known_network": []},
         12: {"background_job": [], "notice": ["event"]},
-        13: {"heartbeat": []},
+        13: {"database_writer": [], "heartbeat": []},
     }
     """What each version brought: columns of tables that were there, and tables (no columns)."""
 
@@ -378,7 +378,9 @@ class TheStepsThatThereAre(MigrationCase):
 
         before, after = migrations.upgrade(self.db, board.schema, sleep=get_on)
         self.assertEqual((before.framework, after.framework), (7, migrations.VERSION))
-        self.assertEqual(waited, [migrations.RETRY_DELAY] if self.on_mysql else [])
+        # On Galera a change of the schema ends the transactions that are in its way.
+        waits = self.on_mysql and not self.db.servers.is_galera
+        self.assertEqual(waited, [migrations.RETRY_DELAY] if waits else [])
         self.assertEqual(self.schema(), self.today)
 
     def test_a_step_that_was_cut_off_is_taken_again(self) -> None:
@@ -974,7 +976,7 @@ class TheBoardsSteps(MigrationCase):
         # As a server of version 3 does it, which runs beside.
         again = f"INSERT INTO post (author_id, text) VALUES ({self.ann}, 'again')"
         self.db.execute_sql(again)
-        self.assertEqual(PostRow.select(peewee.fn.MAX(PostRow.id)).scalar(), newest + 1)
+        self.assertGreater(PostRow.select(peewee.fn.MAX(PostRow.id)).scalar(), newest)
 
     def test_nor_when_the_newest_is_gone_before_the_step(self) -> None:
         newest = PostRow.select(peewee.fn.MAX(PostRow.id)).scalar()
@@ -982,7 +984,7 @@ class TheBoardsSteps(MigrationCase):
         self.db.execute_sql("UPDATE service_version SET version = 5, reached = 5")
         migrations.upgrade(self.db, board.schema)
         added = PostRow.insert(author=self.ann, text="again").execute()
-        self.assertEqual(added, newest + 1)
+        self.assertGreater(added, newest)
 
     def test_rows_that_a_server_of_version_1_goes_on_making(self) -> None:
         cat = self.add_user("cat")

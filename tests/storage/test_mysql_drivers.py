@@ -10,8 +10,10 @@ from typing import Any
 import peewee
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.core.database_urls import Place
 from bbs.storage.engines import IN_C, IN_PYTHON, connect_to, is_bug
 from bbs.storage.mysql import MySQLDatabase
+from bbs.storage.mysql_servers import Servers
 from tests.database_case import fresh_mysql_url
 
 TABLE = """
@@ -229,17 +231,17 @@ class ByPyMySQL(SynchronousTestCase):
 
     def test_nobody_there(self) -> None:
         self.db.close()
-        for options, number, reason in (
-            ({"port": 1}, 2003, "Connection refused"),
-            ({"password": "wrong"}, 1045, "Access denied"),
+        before, there = self.db.connect_params, self.db.servers
+        for options, servers, number, reason in (
+            ({}, Servers([Place("127.0.0.1", 1)]), 2003, "Connection refused"),
+            ({"password": "wrong"}, there, 1045, "Access denied"),
         ):
             with self.subTest(number):
-                before = self.db.connect_params
-                self.db.connect_params = {**before, **options}
+                self.db.connect_params, self.db.servers = {**before, **options}, servers
                 error: Any = self.assertRaises(peewee.OperationalError, self.db.connect)
                 self.assertEqual(error.args[0], number)
                 self.assertIn(reason, error.args[-1])
-                self.db.connect_params = before
+        self.db.connect_params, self.db.servers = before, there
 
     def test_a_server_that_asks_for_files(self) -> None:
         """It is given none."""

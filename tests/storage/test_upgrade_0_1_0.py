@@ -397,7 +397,7 @@ class Ids(ServiceCase):
         last = self.left["last_ids"]
         self.assertEqual(self.memory.peer().ask("register gil anew")["status"], 0)
         gil = User.get(User.name == "gil")
-        self.assertEqual(gil.id, last["user"] + 1)
+        self.assertGreater(gil.id, last["user"])
         now = self.memory.clock.seconds()
         self.memory.database.run(fleet_admin.launch, fleet_admin.By("olga", "test", now), 20, 10)
         self.assertEqual(Action.select().order_by(Action.id.desc()).get().id, last["action"] + 1)

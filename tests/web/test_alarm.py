@@ -85,6 +85,16 @@ class Causes(SynchronousTestCase):
         self.assertEqual(self.cries(QUIET, silence=long + 1), [Cause.NO_CONTROLLER])
         self.assertEqual(self.cries(QUIET, silence=long), [])
 
+    def test_two_nodes_of_the_database_are_written_to(self) -> None:
+        seen = replace(QUIET, nodes=("n1 (10.0.0.1:3306)",))
+        self.assertEqual(self.cries(seen), [])
+        seen = replace(seen, nodes=(*seen.nodes, "n2 (10.0.0.2:3306)"))
+        self.assertEqual(self.cries(seen), [Cause.TWO_WRITERS])
+        (stranger,) = alarms(seen, POLICY, 0.0, False)
+        (operator,) = alarms(seen, POLICY, 0.0, True)
+        self.assertNotIn("10.0.0", stranger.text + stranger.todo)
+        self.assertIn(": n1 (10.0.0.1:3306), n2 (10.0.0.2:3306)", operator.text)
+
     def test_what_a_provider_says_is_for_operators(self) -> None:
         refused = replace(QUIET, waiting=1, refusal=Hold("you are arn:aws:x", 1.0))
         (stranger,) = alarms(refused, POLICY, 0.0, False)

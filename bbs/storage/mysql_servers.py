@@ -1,0 +1,292 @@
+"""The servers of a MySQL: what each says of itself, which of them is in use, and who may write.
+
+In a cluster of Galera every node takes writes. If two are written to at once, they overrule each
+other's transactions, two rules can lock the same row, and reads lack what was just acknowledged
+(Galera's documentation, "Certification-Based Replication"). So all servers of a service write to
+one node, which a row of `DatabaseWriter` names. Another node takes its place only once that node is
+out of the group, and so cannot commit, or serves readers only, or no heartbeat of a server has come
+through it for `SILENCE`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import pymysql
+import pymysql.constants.ER as mysql_errors
+
+from bbs.core.database_urls import Place
+
+_VARIABLES = (
+    *("version", "version_comment", "hostname", "port"),
+    *("read_only", "super_read_only", "innodb_read_only"),
+    *("transaction_isolation", "tx_isolation", "log_bin", "binlog_format"),
+    *("auto_increment_increment", "auto_increment_offset"),
+    *("wsrep_on", "wsrep_node_name", "group_replication_single_primary_mode"),
+    *("group_replication_group_name", "tidb_version"),
+)
+_STATUS = ("wsrep_cluster_status", "wsrep_local_index", "wsrep_incoming_addresses")
+
+
+def _ask(what: str, names: Sequence[str]) -> str:
+    listed = ", ".join(f"'{name}'" for name in names)
+    return f"SHOW {what} WHERE Variable_name IN ({listed})"
+
+
+_ASK_VARIABLES = _ask("VARIABLES", _VARIABLES)
+_ASK_STATUS = _ask("STATUS", _STATUS)
+_ON = ("ON", "1", "YES", "TRUE")
+
+UNCERTAIN = ("TiDB",)
+"""Products that bbs does not start on: nobody has shown what it relies on there."""
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """What a server of MySQL says of itself.
+
+    :ivar product: such as `MariaDB`.
+    :ivar version: its whole text.
+    :ivar node: which server it is: the address that it gives to others, after its name in a
+        cluster of Galera.
+    :ivar members: the nodes of its cluster, by address; empty if it is no node of Galera.
+    :ivar is_read_only: whether it serves readers only.
+    :ivar isolation: the default of its sessions.
+    :ivar step: by how much its ids rise: other nodes give those between.
+    :ivar objection: why bbs cannot rely on it; "" if it can.
+    """
+
+    product: str
+    version: str
+    node: str
+    members: tuple[str, ...]
+    is_read_only: bool
+    isolation: str
+    step: int
+    objection: str
+
+    @property
+    def is_galera(self) -> bool:
+        """Whether it is a node of Galera."""
+        return bool(self.members)
+
+    @classmethod
+    def ask(cls, cursor: Any) -> ServerFacts:
+        """Ask the server that `cursor` is connected to."""
+        cursor.execute(_ASK_VARIABLES)
+        said = dict(cursor.fetchall())
+        if _is_on(said, "wsrep_on"):
+            cursor.execute(_ASK_STATUS)
+            said.update(cursor.fetchall())
+        return cls.of(said)
+
+    @classmethod
+    def of(cls, said: Mapping[str, str]) -> ServerFacts:
+        """Read the variables and status that a server has `said`."""
+        said = {str(name).lower(): str(value) for name, value in said.items()}
+        version, comment = said.get("version", ""), said.get("version_comment", "")
+        product = "TiDB" if "tidb_version" in said else _product(version, comment)
+        node = f"{said.get('hostname', '')}:{said.get('port', '')}"
+        members: tuple[str, ...] = ()
+        if _is_on(said, "wsrep_on"):
+            members = tuple(said.get("wsrep_incoming_addresses", "").split(","))
+            index = int(said.get("wsrep_local_index") or -1)
+            own = members[index] if 0 <= index < len(members) else node
+            node = f"{said.get('wsrep_node_name', '')} ({own})"
+        return cls(
+            product=product,
+            version=version,
+            node=node,
+            members=members,
+            is_read_only=any(
+                _is_on(said, name) for name in ("read_only", "super_read_only", "innodb_read_only")
+            ),
+            isolation=said.get("transaction_isolation") or said.get("tx_isolation", ""),
+            step=int(said.get("auto_increment_increment") or 1),
+            objection=_objection(product, said),
+        )
+
+    def __str__(self) -> str:
+        """Itself in words, for the log."""
+        of = f", one of {len(self.members)} nodes of Galera" if self.is_galera else ""
+        return (
+            f"{self.product} {self.version}, {self.node}{of};"
+            f" isolation {self.isolation} before bbs asks for its own, ids in steps of {self.step}"
+        )
+
+
+def _product(version: str, comment: str) -> str:
+    for product in ("MariaDB", *UNCERTAIN, "Percona", "Aurora"):
+        if product.lower() in f"{version} {comment}".lower():
+            return product
+    return "MySQL"
+
+
+def _objection(product: str, said: Mapping[str, str]) -> str:
+    if product in UNCERTAIN:
+        return (
+            f"it is {product}, on which nobody has shown that nothing is lost: use MariaDB or MySQL"
+        )
+    if said.get("group_replication_group_name") and not _is_on(
+        said, "group_replication_single_primary_mode"
+    ):
+        return (
+            "its group replication has several primaries:"
+            " SELECT group_replication_switch_to_single_primary_mode()"
+        )
+    if _is_on(said, "log_bin") and said.get("binlog_format", "").upper() == "STATEMENT":
+        return "its binlog_format is STATEMENT, which READ COMMITTED cannot use: set ROW or MIXED"
+    return ""
+
+
+def _is_on(said: Mapping[str, str], name: str) -> bool:
+    return said.get(name, "").upper() in _ON
+
+
+def cannot_write(reason: str) -> pymysql.OperationalError:
+    """The error for a server that must not be written to, for the `reason`, in words."""
+    return pymysql.OperationalError(mysql_errors.OPTION_PREVENTS_STATEMENT, reason)
+
+
+ATTEMPTS = 3  # To become the writer, which another process may try at the same time.
+
+SILENCE = 30.0
+"""Seconds without a heartbeat through a node after which it counts as one that nobody writes to:
+three times the longest interval that `docs/operating.md` advises."""
+
+WRITER = "writer"
+"""The name of the row of `DatabaseWriter` that names the node, as `ServerFacts.node` does."""
+
+
+@dataclass(eq=False)
+class Servers:
+    """The `places` of a database's servers, for all threads of a process.
+
+    :ivar current: the place of the server that is in use.
+    :ivar generation: rises with each change of the server: connections of an earlier one are to be
+        closed.
+    :ivar facts: what the server in use said as it was connected to last; None before.
+    """
+
+    places: Sequence[Place]
+    seconds: Callable[[], float] = time.monotonic
+    generation: int = 0
+    facts: ServerFacts | None = None
+    current: Place = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.current = self.places[0]
+        self.is_galera = False  # Asked before each transaction.
+        self.may_wait = False
+        """Whether the node that was refused last may be written to after a while: so far no server
+        has been seen that writes to the other one."""
+        self._read_only: set[str] = set()
+        """The nodes that served readers only when they were asked last."""
+        self._watch: _Watch | None = None
+
+    def in_order(self) -> Iterator[Place]:
+        """The places in the order in which to try them: the one in use first."""
+        first = self.places.index(self.current)
+        yield from self.places[first:]
+        yield from self.places[:first]
+
+    def check(self, cursor: Any, place: Place) -> None:
+        """Take the server at `place`, which `cursor` is connected to, for the one in use.
+
+        :raises pymysql.OperationalError: it must not be written to.
+        """
+        facts = ServerFacts.ask(cursor)
+        self._read_only.discard(facts.node)
+        if facts.objection:
+            raise cannot_write(f"{place}: {facts.objection}")
+        if facts.is_read_only:
+            self._read_only.add(facts.node)
+            raise cannot_write(f"{place}: {facts.node} is read-only")
+        if facts.is_galera:
+            # It may not have all yet that was acknowledged on the node in use before.
+            cursor.execute("SET SESSION wsrep_sync_wait = 15")
+            self._claim(cursor, facts)
+            cursor.execute("SET SESSION wsrep_sync_wait = 0")
+        if place != self.current or (self.facts and facts.node != self.facts.node):
+            self.generation += 1
+        self.current, self.facts, self.is_galera = place, facts, facts.is_galera
+
+    def leave(self) -> None:
+        """Note that the server in use does not serve writers any more, wherever its name leads."""
+        self.generation += 1
+
+    def _claim(self, cursor: Any, facts: ServerFacts) -> None:
+        """See that `facts.node` is the one node that is written to.
+
+        :raises pymysql.OperationalError: another node is, and may serve writers.
+        """
+        for _ in range(ATTEMPTS):
+            writers = _rows(cursor, "SELECT node FROM database_writer WHERE name = %s", WRITER)
+            if writers is None:
+                return  # An older version's database; the upgrade makes the table.
+            writer = writers[0][0] if writers else None
+            if writer == facts.node:
+                return
+            if writer is not None and not self._is_free(cursor, writer, facts):
+                raise cannot_write(
+                    f"this server would write to {facts.node}, and others write to {writer}, of the"
+                    " same cluster: let every database.url name the same node first"
+                )
+            # A transaction of another node that does the same makes one of them fail.
+            with suppress(pymysql.IntegrityError, pymysql.OperationalError):
+                if writer is None:
+                    insert = "INSERT INTO database_writer (name, node) VALUES (%s, %s)"
+                    cursor.execute(insert, (WRITER, facts.node))
+                else:
+                    change = "UPDATE database_writer SET node = %s WHERE name = %s AND node = %s"
+                    cursor.execute(change, (facts.node, WRITER, writer))
+        raise cannot_write(f"{facts.node}: other servers choose the node to write to just now")
+
+    def _is_free(self, cursor: Any, writer: str, facts: ServerFacts) -> bool:
+        """Whether another node may be written to in the place of `writer`."""
+        is_member = any(writer.endswith(f"({address})") for address in facts.members)
+        if not is_member or writer in self._read_only:
+            return True
+        [[beats]] = _rows(cursor, _BEATS) or [[None]]
+        now, before = self.seconds(), self._watch
+        if before is None or before.node != writer or before.beats != beats:
+            self.may_wait = before is None or before.node != writer
+            self._watch = _Watch(writer, beats, now)
+            return False
+        self.may_wait = True
+        return now - before.since >= SILENCE
+
+
+_BEATS = "SELECT {}".format(
+    " + ".join(
+        f"(SELECT COALESCE(SUM(beats), 0) FROM {table})"
+        for table in ("heartbeat", "server", "login_server")
+    )
+)
+"""All heartbeats, also those of versions without a row in `heartbeat`: whoever beats writes to the
+node that is named, as nobody may write to another one."""
+
+
+@dataclass(frozen=True)
+class _Watch:
+    """The count of heartbeats while `node` was the one to write to: the same since a time."""
+
+    node: str
+    beats: int
+    since: float
+
+
+def _rows(cursor: Any, query: str, *values: str) -> Sequence[Any] | None:
+    """The rows of `query`; None if a table of it is not there."""
+    try:
+        cursor.execute(query, values)
+    except pymysql.ProgrammingError as error:
+        if error.args[0] == mysql_errors.NO_SUCH_TABLE:
+            return None
+        raise
+    rows: Sequence[Any] = cursor.fetchall()
+    return rows

@@ -30,6 +30,10 @@ ATTACKS = tests.integration.test_attacks
 # The folder that keeps what is known of vulnerabilities, and of which day that is.
 AUDITED ?= $(VENV)
 
+# What every database has to pass, and is run on a node of Galera as well.
+ON_GALERA = tests.storage.test_database tests.storage.test_migrations \
+	tests.storage.test_upgrade_0_1_0 tests.storage.test_statements tests.board.test_messages
+
 # Of `make soak`: how many faults on each database, from which seed, and for how long at most.
 FAULTS = 500
 SEED = 1
@@ -87,6 +91,7 @@ test:
 	$(BIN)/coverage report
 	set -a; . .services/env; set +a; $(BIN)/python -m twisted.trial $(ATTACKS)
 	set -a; . .services/env; set +a; $(BIN)/python -m tests.run --jobs $(JOBS) $(REAL)
+	$(BIN)/python -m tests.services.galera --jobs $(JOBS) $(ON_GALERA)
 
 soak: $(VENV)/installed-for-tests
 	$(PYTHON) tests/services/start
@@ -95,7 +100,7 @@ soak: $(VENV)/installed-for-tests
 	$(BIN)/python -m tests.load.attacks --seconds $(SECONDS) --seed $(SEED) --inputs 1000000
 	$(BIN)/python -m tests.load.attacks --seconds 15 --seed $(SEED) --self-test
 	$(BIN)/python -m tests.integration.containers --build
-	for database in sqlite mysql mysql-in-python; do \
+	for database in sqlite mysql mysql-in-python galera; do \
 		$(BIN)/python -m tests.load.faults --database $$database --migrations && \
 		$(BIN)/python -m tests.load.faults --database $$database --faults $(FAULTS) --seed $(SEED) \
 			|| exit 1; \

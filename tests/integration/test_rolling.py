@@ -8,8 +8,8 @@ import signal
 from twisted.internet import reactor
 from twisted.web.client import Agent, readBody
 
+from bbs.core.database_urls import BY_ANY
 from bbs.core.errors import Unavailable
-from bbs.storage.engines import BY_ANY
 from tests.integration.service import ServiceCase, connect, eventually
 from tests.integration.test_ec2_service import CloudServiceCase
 from tests.load.rolling.roll import Numbers, Rolling, Story, sections

@@ -22,10 +22,11 @@ import shlex
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 from unittest import SkipTest
 
 from tests.paths import CHECKOUT
+from tests.services.galera import Galera
 from tests.services.server import Server, ServerFailed, database_folder
 from tests.services.servers import ActiveMQ, MariaDB
 
@@ -34,12 +35,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OwnActiveMQ",
+    "OwnGalera",
     "OwnMariaDB",
     "ServerFailed",
     "common_mariadb",
     "environment",
     "needed",
 ]
+
+S = TypeVar("S", bound=Server | Galera)
 
 _FOLDER = CHECKOUT / ".services"
 
@@ -63,14 +67,14 @@ def needed(variable: str) -> str:
         raise SkipTest(f"{variable} is not set; run tests/services/start") from None
 
 
-class OwnServer:
+class OwnServer(Generic[S]):
     """A server of a test's own, stopped until it is started.
 
     The methods fire when what they say is so. They run on a thread, so the reactor goes on; before
     a reactor runs, `server` has the same ones, which block.
     """
 
-    kind: ClassVar[type[Server]]
+    kind: type[S]
 
     def __init__(self, folder: Path | None = None) -> None:
         """:param folder: where it keeps its data, unless that is all the same."""
@@ -106,7 +110,7 @@ class OwnServer:
         return deferToThread(function)
 
 
-class OwnMariaDB(OwnServer):
+class OwnMariaDB(OwnServer[MariaDB]):
     kind = MariaDB
 
 
@@ -121,5 +125,9 @@ def common_mariadb() -> OwnMariaDB:
     return made
 
 
-class OwnActiveMQ(OwnServer):
+class OwnGalera(OwnServer[Galera]):
+    kind = Galera
+
+
+class OwnActiveMQ(OwnServer[ActiveMQ]):
     kind = ActiveMQ

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from tests.services.server import Server, ServerFailed, free_port, write_private
 
@@ -39,7 +40,7 @@ class MariaDB(Server):
     """A MariaDB with a database `bbs`; its user may make others."""
 
     name = "mariadb"
-    packages = ("mariadb-server-core", "mariadb-client-core")
+    packages: ClassVar[Sequence[str]] = ("mariadb-server-core", "mariadb-client-core")
     scheme = "mysql"
     path = "/bbs"
 
@@ -48,12 +49,7 @@ class MariaDB(Server):
         return None not in map(_which, ("mariadbd", "mariadb-install-db", "mariadb"))
 
     def prepare(self) -> None:
-        self._write(
-            "init.sql",
-            "CREATE DATABASE IF NOT EXISTS bbs;\n"
-            f"CREATE OR REPLACE USER bbs@'%' IDENTIFIED BY '{self.password}';\n"
-            "GRANT ALL PRIVILEGES ON *.* TO bbs@'%';\n",
-        )
+        self._write("init.sql", f"CREATE DATABASE IF NOT EXISTS bbs;\n{self.users()}")
         complete = self.folder / "data.complete"
         if complete.exists():
             return
@@ -61,6 +57,13 @@ class MariaDB(Server):
         if not (self._installs() or self._installs()):
             raise RuntimeError(f"mariadb-install-db failed:\n{self._log.read_text()[-2000:]}")
         complete.touch()
+
+    def users(self) -> str:
+        """Statements that make its users."""
+        return (
+            f"CREATE OR REPLACE USER bbs@'%' IDENTIFIED BY '{self.password}';\n"
+            "GRANT ALL PRIVILEGES ON *.* TO bbs@'%';\n"
+        )
 
     def _installs(self) -> bool:
         shutil.rmtree(self.folder / "data", ignore_errors=True)
@@ -105,6 +108,10 @@ class MariaDB(Server):
         ]
 
     def answers(self) -> bool:
+        return self.ask("SELECT 1", user="bbs") is not None
+
+    def ask(self, sql: str, user: str) -> str | None:
+        """What it answers a user, as lines of a text; None if it does not answer."""
         asked = subprocess.run(
             [
                 _found("mariadb"),
@@ -112,16 +119,19 @@ class MariaDB(Server):
                 "--protocol=tcp",
                 "--host=127.0.0.1",
                 f"--port={self.port}",
-                "--user=bbs",
+                f"--user={user}",
                 "--connect-timeout=5",
-                "--execute=SELECT 1",
+                "--batch",
+                "--skip-column-names",
+                f"--execute={sql}",
                 "bbs",
             ],
             env={"PATH": os.environ["PATH"], "MYSQL_PWD": self.password},
             stdin=subprocess.DEVNULL,
             capture_output=True,
+            timeout=10,
         )
-        return asked.returncode == 0
+        return asked.stdout.decode() if asked.returncode == 0 else None
 
 
 class ActiveMQ(Server):

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import pymysql
 
-from bbs.storage.engines import BY_ANY, IN_C
+from bbs.core.database_urls import BY_ANY, IN_C
 from tests.paths import CHECKOUT
 from tests.services.servers import free_port, write_private
 
@@ -93,8 +93,10 @@ class Form:
     def scheme(self, driver: str) -> str:
         """The scheme of a URL by which its code reaches a MySQL by that driver. One that knows none
         for PyMySQL has no other driver for the plain one."""
-        engines = (self.root / "bbs/storage/engines.py").read_text("utf-8")
-        return driver if f'"{driver}"' in engines else BY_ANY
+        # Later versions have them in the first of these.
+        names = "bbs/core/database_urls.py", "bbs/storage/engines.py"
+        files = [file for name in names if (file := self.root / name).exists()]
+        return driver if f'"{driver}"' in files[0].read_text("utf-8") else BY_ANY
 
     def environment(self) -> dict[str, str]:
         """What its processes are started with. By the one path Python finds the code, and twistd

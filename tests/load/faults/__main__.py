@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,22 @@ from twisted.logger import globalLogBeginner
 
 from tests.load.faults.migrations import cut_everywhere
 from tests.load.faults.run import Plan, carry_out
-from tests.load.faults.world import DRIVERS
-from tests.services import needed
+from tests.load.faults.world import DRIVERS, GALERA
+from tests.services import OwnGalera, needed
+
+
+@contextmanager
+def server_of(database: str) -> Iterator[str]:
+    """The URL of a server for databases of this kind; "" for files."""
+    if database != GALERA:
+        yield needed("BBS_TEST_MYSQL_URL") if database in DRIVERS else ""
+        return
+    own = OwnGalera().server
+    try:
+        own.start()
+        yield own.nodes[0].url
+    finally:
+        own.remove()
 
 
 def main(arguments: list[str]) -> None:
@@ -33,8 +49,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--every", type=int, default=1, help="or at one of so many (%(default)s)")
     options = parser.parse_args(arguments)
     if options.migrations:
-        server = needed("BBS_TEST_MYSQL_URL") if options.database in DRIVERS else ""
-        cuts = cut_everywhere(options.database, server, options.seed, options.every)
+        with server_of(options.database) as url:
+            cuts = cut_everywhere(options.database, url, options.seed, options.every)
         print(cuts.text())
         raise SystemExit(bool(cuts.complaints))
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)

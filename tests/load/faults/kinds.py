@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 from tests.load.faults.machine import CACHE, HOUR, Clock, Disk
-from tests.load.faults.parts import Daemon, Part, pause
+from tests.load.faults.parts import Cluster, Daemon, Part, pause
 from tests.load.faults.world import World
 
 FREEZES = (0.2, 4.0)
@@ -60,6 +60,9 @@ def choices(world: World) -> list[Choice]:
     ):
         if part is not None:
             found += _of_part(part, name, weight)
+    if isinstance(world.database, Cluster):
+        switch = _switching_over(world.database)
+        found.append(Choice("switch over database", world.database.name, 4, world.database, switch))
     for disk in dict.fromkeys((world.disk, world.database_disk)):
         if disk.limited:
             ours = disk is world.disk
@@ -121,6 +124,19 @@ def _of_part(part: Part, name: str, weight: int) -> list[Choice]:
         Choice(f"{what} {name}", part.name, weight, part, prepare)
         for what, prepare in (("kill", kill), ("freeze", freeze), ("restart", restart))
     ]
+
+
+def _switching_over(cluster: Cluster) -> Prepare:
+    def prepare(random: Random) -> Strike:
+        seconds = random.uniform(*FREEZES)
+
+        async def strike(over: Callable[[], None]) -> None:
+            await cluster.switch_over(seconds)
+            over()
+
+        return strike
+
+    return prepare
 
 
 def _filling(disk: Disk) -> Prepare:

@@ -12,14 +12,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from tests.integration.service import Process, eventually, lives
 from tests.load.faults.figures import Figures
-from tests.services import OwnServer
+from tests.services import OwnGalera, OwnServer
+from tests.services.galera import ADMIN, Galera, GaleraNode
 from tests.services.server import freeze, thaw
 
 BETWEEN_STARTS = 0.3
@@ -189,7 +192,7 @@ class AppServers(Part):
 class Own(Part):
     """A database or a broker of the run's own."""
 
-    def __init__(self, name: str, own: OwnServer) -> None:
+    def __init__(self, name: str, own: OwnServer[Any]) -> None:
         super().__init__(name)
         self.own = own
 
@@ -205,3 +208,35 @@ class Own(Part):
         await self.own.stop()
         gone()
         await self.own.start()
+
+
+class Cluster(Own):
+    """A Galera of the run's own: of its nodes, the one that is written to."""
+
+    def __init__(self, name: str, own: OwnGalera) -> None:
+        super().__init__(name, own)
+        self._galera: Galera = own.server
+
+    async def kill(self, gone: Callable[[], None]) -> None:
+        await self._end(GaleraNode.kill, gone)
+
+    async def restart(self, gone: Callable[[], None]) -> None:
+        await self._end(GaleraNode.stop, gone)
+
+    def _writer(self) -> GaleraNode:
+        node = self._galera.writer()
+        assert node is not None, "no node runs"
+        return node
+
+    async def _end(self, end: Callable[[GaleraNode], None], gone: Callable[[], None]) -> None:
+        node = await deferToThread(self._writer)
+        await deferToThread(end, node)
+        gone()
+        await self.own.start()
+
+    async def switch_over(self, seconds: float) -> None:
+        """Let it serve readers only for a while, so that another one is written to."""
+        node = await deferToThread(self._writer)
+        await deferToThread(node.ask, "SET GLOBAL read_only = ON", ADMIN)
+        await pause(seconds)
+        await deferToThread(node.ask, "SET GLOBAL read_only = OFF", ADMIN)

@@ -22,12 +22,12 @@ from tests.database_case import by_driver
 from tests.integration.service import ANY_RATE, BIN, Process, Service, eventually, run
 from tests.load.faults.figures import Figures
 from tests.load.faults.machine import Clock, Disk
-from tests.load.faults.parts import AppServers, Daemon, Own
-from tests.services import OwnActiveMQ, OwnMariaDB
+from tests.load.faults.parts import AppServers, Cluster, Daemon, Own
+from tests.services import OwnActiveMQ, OwnGalera, OwnMariaDB
 from tests.services.servers import free_port
 
-SERVICE_DISK, DATABASE_DISK = 192, 768
-"""MiB; a MariaDB begins with some 150."""
+SERVICE_DISK, DATABASE_DISK = 192, 2048
+"""MiB; a MariaDB begins with some 150, and a Galera with three times as many."""
 
 ORPHANS_END = 10.0
 """Seconds within which app servers end whose login server has."""
@@ -61,7 +61,8 @@ class Scene:
             raise AssertionError(f"{first!r} is not {second!r} {what}")
 
 
-DRIVERS = {"mysql": IN_C, "mysql-in-python": IN_PYTHON}
+GALERA = "galera"
+DRIVERS = {"mysql": IN_C, "mysql-in-python": IN_PYTHON, GALERA: IN_C}
 """How a service reaches its MariaDB, for each name of such a database."""
 
 
@@ -75,9 +76,14 @@ class World:
         self.disk = Disk(folder / "disk", SERVICE_DISK)
         self.database_disk = Disk(folder / "database", DATABASE_DISK) if big else self.disk
         self.clocks = [Clock(folder / f"clock-{number}") for number in range(2 if big else 1)]
-        self.database = (
-            Own("the database", OwnMariaDB(folder / "database" / "own")) if big else None
-        )
+        self.database: Own | None = None
+        if big:
+            of_nodes, own_folder = database == GALERA, folder / "database" / "own"
+            self.database = (
+                Cluster("the database", OwnGalera(own_folder))
+                if of_nodes
+                else Own("the database", OwnMariaDB(own_folder))
+            )
         self.broker = Own("the broker", OwnActiveMQ(folder / "broker")) if big else None
         self.gateway_port = free_port()
         own: dict[str, Mapping[str, object]] = {

@@ -1,0 +1,222 @@
+"""A cluster of Galera: one node is written to, and another one when that is gone.
+
+What a database promises at all is shown on a node by `python -m tests.services.on_galera`, and that
+nothing is lost while nodes are killed by `python -m tests.load.faults --database galera`.
+"""
+
+from __future__ import annotations
+
+import atexit
+from functools import cache
+
+from twisted.internet import reactor
+from twisted.internet.defer import gatherResults
+from twisted.internet.threads import deferToThread
+
+from bbs.core.errors import Unavailable
+from bbs.storage.database import Database
+from bbs.storage.engines import IN_C, DatabaseRefused
+from tests.database_case import by_driver
+from tests.integration.service import BIN, ServiceCase, eventually
+from tests.integration.test_mysql import MySQLCase, add, count
+from tests.services import OwnGalera
+from tests.services.galera import ADMIN
+from tests.services.server import freeze, thaw
+
+GROUP = "SHOW STATUS WHERE Variable_name IN ('wsrep_cluster_status', 'wsrep_incoming_addresses')"
+
+
+@cache
+def common_galera() -> OwnGalera:
+    """One for all tests of this process, which end with all its nodes running."""
+    made = OwnGalera()
+    atexit.register(made.server.remove)
+    return made
+
+
+async def empty_galera() -> OwnGalera:
+    """The common one, with an empty database on every node."""
+    galera = common_galera()
+    await galera.start()
+    first, *others = galera.server.nodes
+    await deferToThread(first.ask, "DROP DATABASE bbs; CREATE DATABASE bbs", ADMIN)
+    for node in others:  # They do it later, unless they are waited for.
+        await deferToThread(node.ask, "SET wsrep_sync_wait = 15; SELECT 1", ADMIN)
+    return galera
+
+
+class GaleraCase(MySQLCase):
+    """A test with an empty database on all nodes."""
+
+    timeout = 300
+    driver = IN_C
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        self.galera = await empty_galera()
+        self.nodes = self.galera.server.nodes
+
+    async def told(self, sql: str, node: int = 0) -> str:
+        """What a node answers its administrator."""
+        answer = await deferToThread(self.nodes[node].ask, sql, ADMIN)
+        assert answer is not None, sql
+        return answer.strip()
+
+    def url(self, *nodes: int) -> str:
+        """The URL with these nodes, in this order; all by default."""
+        first = by_driver(self.galera.url, self.driver)
+        if not nodes:
+            return first
+        head, _, tail = first.rpartition("@")
+        places = ",".join(f"127.0.0.1:{self.nodes[node].port}" for node in nodes)
+        return f"{head}@{places}/{tail.rpartition('/')[2]}"
+
+    async def writer(self, node: int = 2) -> str:
+        return await self.told("SELECT node FROM database_writer WHERE name = 'writer'", node)
+
+    def name(self, node: int) -> str:
+        return f"node{node + 1} (127.0.0.1:{self.nodes[node].port})"
+
+    async def served(self, database: Database, name: str) -> None:
+        """Add a group, as soon as that is served."""
+
+        async def added() -> bool:
+            try:
+                return bool(await database.run(add, name))
+            except Unavailable as away:
+                why.append(away.__cause__ or away)
+                return False
+
+        why: list[BaseException] = []
+        try:
+            await eventually(added, f"{name} is added", 60.0)
+        except AssertionError as late:
+            last = [repr(each) for each in why[-5:]]
+            told = [await deferToThread(node.ask, GROUP, ADMIN) for node in self.nodes]
+            raise AssertionError(f"{late}: {last}, {told}") from late
+
+
+class OneWriter(GaleraCase):
+    async def test_a_second_node_is_refused_at_the_start(self) -> None:
+        await self.open(self.url(0))
+        self.assertEqual(await self.writer(), self.name(0))
+        try:
+            await self.open(self.url(1))
+        except DatabaseRefused as refused:
+            text = str(refused)
+        else:
+            self.fail("two nodes are written to")
+        self.assertIn(self.name(0), text)
+        self.assertIn(self.name(1), text)
+        self.assertNotIn(self.nodes[0].password, text)
+
+    async def test_the_first_of_several_that_may_be_written_to_is_taken(self) -> None:
+        await self.open(self.url(0))
+        database = await self.open(self.url(2, 1, 0))
+        await database.run(add, "go")
+        self.assertEqual(await self.writer(), self.name(0))
+
+    async def test_one_that_serves_readers_only_is_left(self) -> None:
+        database = await self.open(self.url())
+        await self.told("SET GLOBAL read_only = ON", 0)
+        try:
+            await self.served(database, "go")
+            self.assertEqual(await self.writer(), self.name(1))
+        finally:
+            await self.told("SET GLOBAL read_only = OFF", 0)
+        await database.run(add, "chess")
+        self.assertEqual(await self.writer(), self.name(1))
+        self.assertEqual(await database.run(count), 2)
+
+    async def test_never_taken_while_it_is_read_only(self) -> None:
+        await self.told("SET GLOBAL read_only = ON", 0)
+        try:
+            try:
+                await self.open(self.url(0))
+            except DatabaseRefused as refused:
+                self.assertIn(f"{self.name(0)} is read-only", str(refused))
+            else:
+                self.fail("it was taken")
+        finally:
+            await self.told("SET GLOBAL read_only = OFF", 0)
+
+
+class Failing(GaleraCase):
+    """The node that is written to goes."""
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        await super().setUp()
+        self.database = await self.open(self.url())
+        await gatherResults([self.database.run(add, f"before {n}") for n in range(20)])
+
+    async def goes_on(self) -> None:
+        """Another node is written to soon, which has all that was acknowledged."""
+        began = reactor.seconds()
+        await self.served(self.database, "after")
+        self.note("served again after", reactor.seconds() - began)
+        self.assertNotEqual(await self.writer(), self.name(0))
+        self.assertEqual(await self.database.run(count), 21)
+
+    async def comes_back(self) -> None:
+        """It is there again, and the other one is still written to."""
+        await self.database.run(add, "later")
+        self.assertNotEqual(await self.writer(0), self.name(0))
+
+    async def test_killed(self) -> None:
+        await deferToThread(self.nodes[0].kill)
+        try:
+            await self.goes_on()
+        finally:
+            await self.galera.start()
+        await self.comes_back()
+
+    async def test_frozen(self) -> None:
+        pid = self.nodes[0].pid
+        assert pid is not None
+        await deferToThread(freeze, pid)
+        try:
+            await self.goes_on()
+        finally:
+            thaw(pid)
+        await eventually(self._answers, "the node is in the group again", 60.0)
+        await self.comes_back()
+
+    async def _answers(self) -> bool:
+        ready = "SHOW STATUS LIKE 'wsrep_ready'"
+        return "ON" in (await deferToThread(self.nodes[0].ask, ready, ADMIN) or "")
+
+
+class Starting(ServiceCase):
+    """As operators start it."""
+
+    async def test_a_login_server_that_would_write_to_a_second_node(self) -> None:
+        galera = await empty_galera()
+        nodes = galera.server.nodes
+        urls = [by_driver(each.url, IN_C) for each in nodes]
+        service = self.big_service(database={"url": urls[0]}, fleet={"minimum": 1})
+        await service.login_server()
+        service.write_config(database__url=urls[1])
+        second = service.start(
+            *(BIN / "twistd", "--nodaemon", "--pidfile=", "bbs-login"),
+            *("--config", service.config, "--data", service.data / "second"),
+            *("--listen", f"tcp:{service.another_port()}:interface=127.0.0.1"),
+        )
+        await second.ended()
+        self.assertEqual(second.exit_code, 1)
+        for node in nodes[:2]:
+            self.assertIn(f"{node.folder.name} (127.0.0.1:{node.port})", second.errors)
+            self.assertNotIn(node.password, second.errors + second.output)
+
+    async def test_two_upgrade_at_once_on_two_nodes(self) -> None:
+        """One does."""
+        galera = await empty_galera()
+        services = [
+            self.service(database={"url": by_driver(node.url, IN_C)})
+            for node in galera.server.nodes[:2]
+        ]
+        upgrades = [each.bbs("db", "upgrade", "--config", each.config) for each in services]
+        await gatherResults([each.ended() for each in upgrades])
+        said = [each.errors for each in upgrades]
+        self.assertEqual(sorted(each.exit_code or 0 for each in upgrades), [0, 1], said)
+        self.assertIn("would write to", "".join(said))
+        tables = await deferToThread(galera.server.nodes[2].ask, "SHOW TABLES", ADMIN)
+        self.assertIn("schema_version", tables or "")

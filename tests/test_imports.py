@@ -140,6 +140,7 @@ class Loads(SynchronousTestCase):
             ),
             *(
                 "bbs.core.audit",
+                "bbs.core.database_urls",
                 "bbs.storage",
                 "bbs.core.tracing",
                 "bbs.core.values",

@@ -200,8 +200,6 @@ class Database:
         """The kinds of calls that failed last: False reads, True writes."""
         self._logged_away = False
         self._logged_at = float("-inf")
-        self.node = ""
-        """The database node that this server writes to, as its heartbeats say; "" if not known."""
         self.on_answer: Callable[[float], None] = lambda seconds: None
         """Called in the span of each answered call, with the seconds that it took since `run`."""
         self._failed_to_write = self._logged_full_at = float("-inf")

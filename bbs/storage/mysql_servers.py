@@ -261,12 +261,10 @@ class Servers:
         return now - before.since >= SILENCE
 
 
-_BEATS = "SELECT {}".format(
-    " + ".join(
-        f"(SELECT COALESCE(SUM(beats), 0) FROM {table})"
-        for table in ("heartbeat", "server", "login_server")
-    )
-)
+_BEATS = """\
+SELECT (SELECT COALESCE(SUM(beats), 0) FROM heartbeat)
++ (SELECT COALESCE(SUM(beats), 0) FROM server) + (SELECT COALESCE(SUM(beats), 0) FROM login_server)
+"""
 """All heartbeats, also those of versions without a row in `heartbeat`: whoever beats writes to the
 node that is named, as nobody may write to another one."""
 

@@ -31,7 +31,7 @@ from bbs.core.values import NAME_LENGTH
 from bbs.storage.engines import DatabaseRefused
 from bbs.storage.framework_migrations import FIRST_SERVICE, STEPS
 from bbs.storage.models import MODELS, DatabaseWriter, Table, User
-from bbs.storage.mysql import MySQLDatabase
+from bbs.storage.mysql_servers import UPGRADING
 from bbs.storage.schema import (
     ExtensionVersion,
     Schema,
@@ -154,9 +154,7 @@ def upgrade(
         service, or a step fails, or no step has made a table or column of the service's models.
     """
     sqlite = isinstance(database, peewee.SqliteDatabase)
-    if isinstance(database, MySQLDatabase):
-        database.wait_for_writer(sleep)
-    else:
+    if sqlite:
         _turn_to_wal(database, sleep)
     if there := _ready(database, schema, version):
         return there, there
@@ -414,7 +412,9 @@ def _lock_mysql(database: Any, patience: float) -> Iterator[Callable[[], None]]:
         for variable in ("lock_wait_timeout", "innodb_lock_wait_timeout"):
             database.execute_sql(f"SET SESSION {variable} = {TABLE_TIMEOUT}")
         with _locked_row(database, patience) as check:
+            DatabaseWriter.insert(name=UPGRADING, node="").on_conflict_ignore().execute()
             yield check
+            DatabaseWriter.delete().where(DatabaseWriter.name == UPGRADING).execute()
     finally:
         database.close()
         database.connect_params = parameters

@@ -270,7 +270,8 @@ class Secret(Table):
 
 class DatabaseWriter(Table):
     """The one node of a cluster that servers write to, in a row of that name
-    (`bbs.storage.mysql_servers`), and a row whose lock an upgrade of the schema holds."""
+    (`bbs.storage.mysql_servers`); a row whose lock an upgrade of the schema holds, and one that is
+    there meanwhile."""
 
     name = peewee.CharField(20, primary_key=True)
     node = peewee.CharField(200)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -132,7 +133,19 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
         """Read without a transaction."""
         self._guard(False)
 
-    begin_by_hand = begin_reading
+    def begin_by_hand(self) -> None:
+        """Connect for work without a deadline. If another node of the cluster counts as the one
+        that is written to, wait until a server has been seen that does so, or `SILENCE` has shown
+        that none does."""
+        for look in range(LOOKS):
+            try:
+                self.connect(reuse_if_open=True)
+                break
+            except peewee.OperationalError:
+                if not self.servers.may_wait or look == LOOKS - 1:
+                    raise
+                time.sleep(WATCH_INTERVAL)  # On a thread of the database.
+        self._guard(False)
 
     def end_reading(self) -> None:
         """Do nothing: there is no transaction."""
@@ -168,20 +181,6 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
             return connection
         # What a server says of itself tells more than that others are not there.
         raise next((each for each in troubles if each.args[:1] == _NO_WRITERS[:1]), troubles[0])
-
-    def wait_for_writer(self, sleep: Callable[[float], object]) -> None:
-        """Connect; if another node of the cluster counts as the one that is written to, wait until
-        a server has been seen that does so, or `SILENCE` has shown that none does."""
-        for _ in range(LOOKS):
-            try:
-                self.connect(reuse_if_open=True)
-            except peewee.OperationalError:
-                if not self.servers.may_wait:
-                    raise
-                sleep(WATCH_INTERVAL)
-            else:
-                return
-        self.connect()
 
     def connection_apart(self) -> Any:
         """Make a connection of the driver's that is no thread's: its owner closes it."""

@@ -161,6 +161,8 @@ three times the longest interval that `docs/operating.md` advises."""
 WRITER = "writer"
 """The name of the row of `DatabaseWriter` that names the node, as `ServerFacts.node` does."""
 
+UPGRADING = "upgrading"  # The name of its row that is there during an upgrade of the schema.
+
 
 @dataclass(eq=False)
 class Servers:
@@ -251,22 +253,26 @@ class Servers:
         is_member = any(writer.endswith(f"({address})") for address in facts.members)
         if not is_member or writer in self._read_only:
             return True
-        [[beats]] = _rows(cursor, _BEATS) or [[None]]
-        now, before = self.seconds(), self._watch
+        signs = _rows(cursor, _SIGNS, UPGRADING)
+        self.may_wait = signs is not None and not signs[0][0]
+        if not self.may_wait:
+            return False  # Its schema is being upgraded, which may take long without a heartbeat.
+        assert signs is not None
+        beats, now, before = signs[0][1], self.seconds(), self._watch
         if before is None or before.node != writer or before.beats != beats:
             self.may_wait = before is None or before.node != writer
             self._watch = _Watch(writer, beats, now)
             return False
-        self.may_wait = True
         return now - before.since >= SILENCE
 
 
-_BEATS = """\
-SELECT (SELECT COALESCE(SUM(beats), 0) FROM heartbeat)
-+ (SELECT COALESCE(SUM(beats), 0) FROM server) + (SELECT COALESCE(SUM(beats), 0) FROM login_server)
+_SIGNS = """\
+SELECT (SELECT COUNT(*) FROM database_writer WHERE name = %s),
+(SELECT COALESCE(SUM(beats), 0) FROM heartbeat) + (SELECT COALESCE(SUM(beats), 0) FROM server)
++ (SELECT COALESCE(SUM(beats), 0) FROM login_server)
 """
-"""All heartbeats, also those of versions without a row in `heartbeat`: whoever beats writes to the
-node that is named, as nobody may write to another one."""
+"""Whether the schema is being upgraded, and the count of all heartbeats, also those of versions
+without a row in `heartbeat`: whoever beats writes to the node that is named."""
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,8 @@ class TransactionGuard:
         self.begin()
 
     def begin_by_hand(self) -> None:
-        """Let work follow that begins and ends its transactions by itself."""
+        """Connect for work without a deadline, which begins and ends its transactions by itself."""
+        self.connect(reuse_if_open=True)  # type: ignore[attr-defined]
 
     def note_trouble(self, error: BaseException) -> None:
         """Note an error of the database's server or its connection."""

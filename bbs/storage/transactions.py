@@ -110,7 +110,6 @@ class Transactions:
 
     def _run_without_deadline(self, job: Job) -> None:
         try:
-            self.database.connect(reuse_if_open=True)
             self.database.begin_by_hand()
             job.result = job.rule(*job.arguments, **job.keywords)
         except (peewee.DatabaseError, peewee.InterfaceError) as error:

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.core.database_urls import MySQLURL, Place
-from bbs.storage.mysql_servers import SILENCE, ServerFacts, Servers
+from bbs.storage.mysql_servers import SILENCE, UPGRADING, ServerFacts, Servers
 
 A, B, C = (Place("127.0.0.1", port) for port in (1, 2, 3))
 
@@ -102,7 +102,14 @@ class Cursor:
     """A connection to a server that says this of itself; `node` is the row of the writer, in the
     one list that all nodes share."""
 
-    def __init__(self, said: dict[str, str], row: list[str] | None = None, beats: int = 0) -> None:
+    def __init__(
+        self,
+        said: dict[str, str],
+        row: list[str] | None = None,
+        beats: int | None = 0,
+        upgrading: int = 0,
+    ) -> None:
+        self.upgrading = upgrading
         self.said = said
         self.row = row
         self.beats = beats
@@ -116,7 +123,10 @@ class Cursor:
             assert named or not status
             self._rows = [*named.items()]
         elif "beats" in sql:
-            self._rows = [(self.beats,)]
+            assert values == (UPGRADING,)
+            self._rows = [] if self.beats is None else [(self.upgrading, self.beats)]
+            if self.beats is None:
+                raise pymysql.ProgrammingError(mysql_errors.NO_SUCH_TABLE, "no such table")
         elif "database_writer" in sql and self.row is None:
             raise pymysql.ProgrammingError(mysql_errors.NO_SUCH_TABLE, "no such table")
         elif sql.startswith("SELECT node"):
@@ -139,10 +149,10 @@ class Choosing(SynchronousTestCase):
         self.servers = Servers([A, B, C], self.clock.seconds)
 
     def refused(
-        self, said: dict[str, str], place: Place, row: list[str] | None = None, beats: int = 0
+        self, said: dict[str, str], place: Place, row: list[str] | None = None, **signs: Any
     ) -> str:
         error = self.assertRaises(
-            pymysql.OperationalError, self.servers.check, Cursor(said, row, beats), place
+            pymysql.OperationalError, self.servers.check, Cursor(said, row, **signs), place
         )
         self.assertEqual(error.args[0], mysql_errors.OPTION_PREVENTS_STATEMENT)
         return str(error.args[1])
@@ -218,6 +228,15 @@ class Choosing(SynchronousTestCase):
         self.assertFalse(self.servers.may_wait)
         self.clock.advance(SILENCE - 1)
         self.refused(OTHER_NODE, B, row, beats=8)
+
+    def test_an_upgrade_of_the_schema_may_beat_no_heart_for_long(self) -> None:
+        """Before its end there may be no table of heartbeats."""
+        signs: tuple[dict[str, Any], ...] = ({"beats": None}, {"beats": 7, "upgrading": 1})
+        for each in signs:
+            for _ in range(2):
+                self.refused(OTHER_NODE, B, ["n1 (127.0.0.1:1)"], **each)
+                self.assertFalse(self.servers.may_wait)
+                self.clock.advance(SILENCE)
 
     def test_another_process_is_quicker(self) -> None:
         class Slow(Cursor):

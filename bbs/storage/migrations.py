@@ -413,8 +413,12 @@ def _lock_mysql(database: Any, patience: float) -> Iterator[Callable[[], None]]:
             database.execute_sql(f"SET SESSION {variable} = {TABLE_TIMEOUT}")
         with _locked_row(database, patience) as check:
             DatabaseWriter.insert(name=UPGRADING, node="").on_conflict_ignore().execute()
-            yield check
-            DatabaseWriter.delete().where(DatabaseWriter.name == UPGRADING).execute()
+            try:
+                yield check
+            finally:
+                # If this process is killed before, the next upgrade removes the row: until then no
+                # other node is taken because this one is silent.
+                DatabaseWriter.delete().where(DatabaseWriter.name == UPGRADING).execute()
     finally:
         database.close()
         database.connect_params = parameters

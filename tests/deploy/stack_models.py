@@ -222,10 +222,8 @@ LENT: Mapping[str, tuple[Callable[[str, Properties], Made], Callable[[str], obje
         lambda id: client("ec2").terminate_instances(InstanceIds=[id]),
     ),
     "AWS::EC2::InstanceConnectEndpoint": (endpoint, lambda id: None),
-    "AWS::EC2::VPCCidrBlock": (
-        block,
-        lambda id: client("ec2").disassociate_vpc_cidr_block(AssociationId=id),
-    ),
+    # It goes with its network, which moto may remove before.
+    "AWS::EC2::VPCCidrBlock": (block, lambda id: None),
     "AWS::Logs::ResourcePolicy": (
         logs_policy,
         lambda id: client("logs").delete_resource_policy(policyName=id),

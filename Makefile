@@ -91,7 +91,7 @@ test:
 	$(BIN)/coverage report
 	set -a; . .services/env; set +a; $(BIN)/python -m twisted.trial $(ATTACKS)
 	set -a; . .services/env; set +a; $(BIN)/python -m tests.run --jobs $(JOBS) $(REAL)
-	$(BIN)/python -m tests.services.galera --jobs $(JOBS) $(ON_GALERA)
+	$(BIN)/python -m tests.services.on_galera --jobs $(JOBS) $(ON_GALERA)
 
 soak: $(VENV)/installed-for-tests
 	$(PYTHON) tests/services/start

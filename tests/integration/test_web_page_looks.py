@@ -544,7 +544,7 @@ class Looks(ArrangedCase):
             return page
 
         page = await self.sees(falls_silent)
-        self.assertEqual(self.server.watched, 0)
+        await eventually(lambda: self.server.watched == 0, "the stream is closed", 5)
         await self.sees(lambda: page.clock.fast_forward(2000))
         await eventually(lambda: self.server.watched == 1, "the page asks again")
         await self.sees(lambda: expect(page.locator("#as-of")).to_contain_text("Live"))

@@ -1,21 +1,14 @@
-"""A cluster of Galera: several MariaDBs that are one database, from Debian's packages.
-
-`python -m tests.services.galera NAME …` runs tests on one of its nodes, as `tests.run` does.
-"""
+"""A cluster of Galera: several MariaDBs that are one database, from Debian's packages."""
 
 from __future__ import annotations
 
 import os
 import re
-import secrets
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from tests.paths import CHECKOUT
-from tests.services.server import database_folder
 from tests.services.servers import MariaDB
 
 PROVIDER = Path("/usr/lib/galera/libgalera_smm.so")
@@ -165,19 +158,3 @@ class Galera:
     def remove(self) -> None:
         for node in self.nodes:
             node.remove()
-
-
-def main(arguments: list[str]) -> int:
-    """Run tests as `tests.run` does, with a node of a cluster as the tests' MariaDB."""
-    galera = Galera(database_folder(CHECKOUT / ".services") / f"galera-{secrets.token_hex(4)}")
-    try:
-        galera.start()
-        environment = {**os.environ, "BBS_TEST_MYSQL_URL": galera.nodes[0].url}
-        command = [sys.executable, "-m", "tests.run", *arguments]
-        return subprocess.run(command, env=environment, cwd=CHECKOUT).returncode
-    finally:
-        galera.remove()
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -191,7 +191,7 @@ class Upgrading(MigrationCase):
         self.assertEqual((there.framework, there.framework_from), (12, 9))
         # What a program reads that knows the one column alone.
         rows = self.db.execute_sql("SELECT id, version FROM schema_version").fetchall()
-        self.assertEqual([*rows], [(1, 9)])
+        self.assertEqual([version for _, version in rows], [9])
 
     def test_malformed_versions(self) -> None:
         """They are refused in words, at every start."""

@@ -400,7 +400,7 @@ class Ids(ServiceCase):
         self.assertGreater(gil.id, last["user"])
         now = self.memory.clock.seconds()
         self.memory.database.run(fleet_admin.launch, fleet_admin.By("olga", "test", now), 20, 10)
-        self.assertEqual(Action.select().order_by(Action.id.desc()).get().id, last["action"] + 1)
+        self.assertGreater(Action.select().order_by(Action.id.desc()).get().id, last["action"])
         self.people["gil"] = {"password": "anew", "token": None}
         token, peer = self.visit("gil")
         for command, member in (("list-friend", "friend"), ("list-invite", "invite")):

@@ -29,11 +29,12 @@ from bbs.core.errors import Unavailable
 from bbs.core.threads import Workers
 from bbs.rules import accounts
 from bbs.rules.auth import Caller
-from bbs.storage import migrations, models, mysql_servers
+from bbs.storage import migrations, models
 from bbs.storage.database import Database, rows
 from bbs.storage.engines import IN_C, connect_to
 from bbs.storage.models import User
 from bbs.storage.mysql import MySQLDatabase
+from bbs.storage.mysql_servers import Servers
 from bbs.storage.transaction_guard import TransactionGuard
 from tests.database_case import by_driver
 from tests.services import OwnGalera
@@ -189,7 +190,7 @@ def main() -> None:
     elif options.write:
         for patch in WAYS[options.way]:
             patch.start()
-        mock.patch.object(mysql_servers, "_claim", _nothing).start()
+        mock.patch.object(Servers, "_claim", _nothing).start()
 
         async def go(_: Any) -> None:
             print(json.dumps(await write(options.write, int(options.number), options.seconds)))

@@ -243,10 +243,9 @@ class Ask:
         gets a durable event when listening there begins, or with the next look at the database.
 
         :raises ValueError: `channel` is malformed, `after` is not a mapping, `servers` is a text,
-            the event has no name
-            or a name of the framework's own (`moved`, `logout`, `waiting`, `problem`), an event of
-            an extension has an `id` without being one of its `feed_events`, or an event for other
-            servers without an `id` is longer than 2 MiB on the wire.
+            the event has no name or a name of the framework's own (`moved`, `logout`, `waiting`,
+            `problem`), an event of an extension has an `id` without being one of its `feed_events`,
+            or an event for other servers without an `id` is longer than 2 MiB on the wire.
         """
         name = event.get("event")
         if not isinstance(name, str) or not name or name in RESERVED_EVENTS:

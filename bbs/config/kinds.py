@@ -176,7 +176,7 @@ def _is_database(url: str) -> bool:
     named = MySQLURL.parse(url)
     if named.scheme == IN_C and find_spec("_mysql_connector") is None:
         raise NotInstalled(f"{IN_C}:// needs a driver in C: pip install 'txbbs[fast-mysql] >= 0.4'")
-    return bool(named.user) and "" not in urlsplit(url).netloc.rpartition("@")[2].split(",")
+    return bool(named.user)
 
 
 def _is_broker(url: str) -> bool:

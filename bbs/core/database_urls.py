@@ -14,7 +14,6 @@ SCHEMES = (BY_ANY, IN_C, IN_PYTHON)
 """The schemes of MySQL, named as in SQLAlchemy; two of them name the driver."""
 
 PORT = 3306
-LOCAL = "127.0.0.1"  # The host, if the URL has none.
 
 
 class Place(NamedTuple):
@@ -53,10 +52,9 @@ class MySQLURL:
             or not unquote(url).isprintable()
         ):
             raise ValueError(f"not a URL of MySQL: {parts.scheme}")
-        listed = hosts.split(",")
-        places = tuple(_place(host) for host in listed)
-        if len(set(places)) < len(places) or ("" in listed and len(listed) > 1):
-            raise ValueError("a host is named twice, or not at all")
+        places = tuple(_place(host) for host in hosts.split(","))
+        if len(set(places)) < len(places):
+            raise ValueError("a host is named twice")
         return cls(
             parts.scheme,
             unquote(user),
@@ -69,6 +67,6 @@ class MySQLURL:
 
 def _place(text: str) -> Place:
     parts = urlsplit(f"//{text}")
-    if parts.port == 0 or "@" in text:
+    if not parts.hostname or parts.port == 0:
         raise ValueError("not HOST or HOST:PORT")
-    return Place(parts.hostname or LOCAL, parts.port or PORT)
+    return Place(parts.hostname, parts.port or PORT)

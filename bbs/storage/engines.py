@@ -22,7 +22,12 @@ from twisted.logger import Logger
 
 from bbs.core.addresses import is_loopback
 from bbs.core.database_urls import IN_C, IN_PYTHON, SCHEMES, MySQLURL
-from bbs.storage.mysql import CLIENT_ERRORS, MySQLDatabase
+from bbs.storage.mysql import (
+    CLIENT_ERRORS,
+    READ_ONLY_MODE,
+    ROLLED_BACK_AT_COMMIT,
+    MySQLDatabase,
+)
 from bbs.storage.mysql_servers import Servers
 from bbs.storage.sqlite import WAL_PRAGMAS, SqliteDatabase
 
@@ -46,12 +51,12 @@ _TROUBLE_NAMES = """
     CHECKREAD QUERY_INTERRUPTED UNKNOWN_COM_ERROR SERVER_IS_IN_SECURE_AUTH_MODE
 """
 _TROUBLE = frozenset(getattr(mysql_errors, name) for name in _TROUBLE_NAMES.split()) | {
+    READ_ONLY_MODE,
+    ROLLED_BACK_AT_COMMIT,
     1637,  # too many transactions at once
-    1836,  # a server that serves readers only
     1927,  # MariaDB: this connection was killed
     1969,  # MariaDB: max_statement_time
     3024,  # MySQL: max_execution_time
-    3101,  # MySQL's group replication: the transaction was rolled back
     4031,  # MySQL: the connection was idle for too long
 }
 """Error numbers of a server that has a problem or is away, while the statement is valid."""
@@ -64,7 +69,7 @@ error": the "volume is out of space" (sqlite.org/rescode.html)."""
 _CERTAIN = (
     mysql_errors.LOCK_DEADLOCK,  # Galera: a transaction of another node was first.
     mysql_errors.OPTION_PREVENTS_STATEMENT,  # The server became read-only before it.
-    3101,  # MySQL's group replication: a transaction of another member was first.
+    ROLLED_BACK_AT_COMMIT,
 )
 """Errors of a COMMIT that was not carried out."""
 

@@ -29,10 +29,14 @@ _WANT_TLS = (
 )
 """Errors of a server that requires TLS; 1045 (ACCESS_DENIED_ERROR) also means a wrong password."""
 
+READ_ONLY_MODE = 1836  # The server is read-only, as MySQL calls it in some places.
+ROLLED_BACK_AT_COMMIT = 3101
+"""MySQL's group replication: a transaction of another member was first."""
+
 _NO_WRITERS = (
     mysql_errors.OPTION_PREVENTS_STATEMENT,  # It is read-only.
     mysql_errors.UNKNOWN_COM_ERROR,  # A node of Galera that is not in the group.
-    1836,  # It is read-only, as MySQL calls it in some places.
+    READ_ONLY_MODE,
 )
 
 _RETURNING_SINCE = (10, 5)  # The version of MariaDB; MySQL has no version from 10 on.
@@ -180,7 +184,8 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
             self.state.generation = self.servers.generation
             return connection
         # What a server says of itself tells more than that others are not there.
-        raise next((each for each in troubles if each.args[:1] == _NO_WRITERS[:1]), troubles[0])
+        said = mysql_errors.OPTION_PREVENTS_STATEMENT
+        raise next((each for each in troubles if each.args[:1] == (said,)), troubles[0])
 
     def connection_apart(self) -> Any:
         """Make a connection of the driver's that is no thread's: its owner closes it."""

@@ -27,7 +27,7 @@ _VARIABLES = (
     *("transaction_isolation", "tx_isolation", "log_bin", "binlog_format"),
     *("auto_increment_increment", "auto_increment_offset"),
     *("wsrep_on", "wsrep_node_name", "group_replication_single_primary_mode"),
-    *("group_replication_group_name", "tidb_version"),
+    "group_replication_group_name",
 )
 _STATUS = ("wsrep_cluster_status", "wsrep_local_index", "wsrep_incoming_addresses")
 
@@ -89,7 +89,7 @@ class ServerFacts:
         """Read the variables and status that a server has `said`."""
         said = {str(name).lower(): str(value) for name, value in said.items()}
         version, comment = said.get("version", ""), said.get("version_comment", "")
-        product = "TiDB" if "tidb_version" in said else _product(version, comment)
+        product = _product(version, comment)
         node = f"{said.get('hostname', '')}:{said.get('port', '')}"
         members: tuple[str, ...] = ()
         if _is_on(said, "wsrep_on"):
@@ -182,13 +182,17 @@ class Servers:
 
     def __post_init__(self) -> None:
         self.current = self.places[0]
-        self.is_galera = False  # Asked before each transaction.
         self.may_wait = False
         """Whether the node that was refused last may be written to after a while: so far no server
         has been seen that writes to the other one."""
         self._read_only: set[str] = set()
         """The nodes that served readers only when they were asked last."""
         self._watch: _Watch | None = None
+
+    @property
+    def is_galera(self) -> bool:
+        """Whether the server in use is a node of Galera."""
+        return self.facts is not None and self.facts.is_galera
 
     def in_order(self) -> Iterator[Place]:
         """The places in the order in which to try them: the one in use first."""
@@ -215,7 +219,7 @@ class Servers:
             cursor.execute("SET SESSION wsrep_sync_wait = 0")
         if place != self.current or (self.facts and facts.node != self.facts.node):
             self.generation += 1
-        self.current, self.facts, self.is_galera = place, facts, facts.is_galera
+        self.current, self.facts = place, facts
 
     def leave(self) -> None:
         """Note that the server in use does not serve writers any more, wherever its name leads."""
@@ -254,15 +258,17 @@ class Servers:
         if not is_member or writer in self._read_only:
             return True
         signs = _rows(cursor, _SIGNS, UPGRADING)
-        self.may_wait = signs is not None and not signs[0][0]
-        if not self.may_wait:
+        self.may_wait = False
+        if signs is None or signs[0][0]:
             return False  # Its schema is being upgraded, which may take long without a heartbeat.
-        assert signs is not None
         beats, now, before = signs[0][1], self.seconds(), self._watch
-        if before is None or before.node != writer or before.beats != beats:
-            self.may_wait = before is None or before.node != writer
+        if before is None or before.node != writer:
+            self.may_wait, self._watch = True, _Watch(writer, beats, now)
+            return False
+        if before.beats != beats:
             self._watch = _Watch(writer, beats, now)
             return False
+        self.may_wait = True
         return now - before.since >= SILENCE
 
 

@@ -29,6 +29,7 @@ from bbs.core import tracing
 from bbs.core.errors import DiskFull, Refusal, Unavailable
 from bbs.core.threads import ILane
 from bbs.storage.engines import has_not_committed, is_bug, is_disk_full, refusal, summary
+from bbs.storage.mysql import ROLLED_BACK_AT_COMMIT
 from bbs.storage.sqlite import SqliteDatabase
 from bbs.storage.transaction_guard import Activity
 
@@ -49,7 +50,7 @@ _RETRYABLE = (
     mysql_errors.LOCK_DEADLOCK,
     mysql_errors.LOCK_WAIT_TIMEOUT,
     mysql_errors.CHECKREAD,  # MariaDB from 11.6 on: a row has changed since the statement began.
-    3101,  # MySQL's group replication: a transaction of another member was first.
+    ROLLED_BACK_AT_COMMIT,
 )
 """MySQL's errors of a transaction that conflicted with another, and can be tried again."""
 

@@ -25,6 +25,8 @@ __all__ = [
 _ACTIVEMQ_JAR = Path("/usr/share/activemq/bin/activemq.jar")
 
 
+ANSWER_TIMEOUT = 10.0  # Seconds until a MariaDB does not answer.
+
 _MODES_OF_MYSQL_8 = (
     "ONLY_FULL_GROUP_BY",
     "STRICT_TRANS_TABLES",
@@ -112,25 +114,29 @@ class MariaDB(Server):
 
     def ask(self, sql: str, user: str) -> str | None:
         """What it answers a user, as lines of a text; None if it does not answer."""
-        asked = subprocess.run(
-            [
-                _found("mariadb"),
-                "--no-defaults",
-                "--protocol=tcp",
-                "--host=127.0.0.1",
-                f"--port={self.port}",
-                f"--user={user}",
-                "--connect-timeout=5",
-                "--batch",
-                "--skip-column-names",
-                f"--execute={sql}",
-                "bbs",
-            ],
-            env={"PATH": os.environ["PATH"], "MYSQL_PWD": self.password},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=10,
-        )
+        command = [
+            _found("mariadb"),
+            "--no-defaults",
+            "--protocol=tcp",
+            "--host=127.0.0.1",
+            f"--port={self.port}",
+            f"--user={user}",
+            "--connect-timeout=5",
+            "--batch",
+            "--skip-column-names",
+            f"--execute={sql}",
+            "bbs",
+        ]
+        try:
+            asked = subprocess.run(
+                command,
+                env={"PATH": os.environ["PATH"], "MYSQL_PWD": self.password},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=ANSWER_TIMEOUT,
+            )
+        except subprocess.TimeoutExpired:
+            return None  # It stands still, maybe.
         return asked.stdout.decode() if asked.returncode == 0 else None
 
 

@@ -257,7 +257,7 @@ def databases(options: argparse.Namespace) -> Iterator[str]:
 
 def driver_of(scheme: str) -> str:
     """The name and version of the driver that URLs of this scheme are given."""
-    database: Any = engines.connect_to(f"{scheme}://127.0.0.1/")
+    database: Any = engines.connect_to(f"{scheme}://127.0.0.1/bbs")
     return str(database.driver)
 
 

@@ -187,10 +187,8 @@ def await_places() -> None:
         time.sleep(0.1)
 
 
-def fill(content: Content) -> None:
-    """Make the rows."""
-    names = [*(f"person{number}" for number in range(content.people)), *content.friends]
-    stored = OWASP.hash(PASSWORD)
+def insert_people(names: Iterable[str], stored: str = "") -> dict[str, int]:
+    """Make accounts with this `stored` password and their inboxes; returns the ids of all."""
     insert(
         User,
         (
@@ -200,6 +198,13 @@ def fill(content: Content) -> None:
     )
     ids: dict[str, int] = dict(rows(User.select(User.name, User.id)))
     insert(Inbox, ({"user": user} for user in ids.values()))
+    return ids
+
+
+def fill(content: Content) -> None:
+    """Make the rows."""
+    names = [*(f"person{number}" for number in range(content.people)), *content.friends]
+    ids = insert_people(names, OWASP.hash(PASSWORD))
     people = [ids[name] for name in names[: content.people]]
     insert(Place, ({"user": user, "server": None} for user in people[: content.online]))
     for name, number in content.friends.items():

@@ -27,7 +27,7 @@ from typing import Any
 from twisted.internet.stdio import StandardIO
 from twisted.protocols.basic import LineReceiver
 
-from bbs.board.models import Group, Inbox, Membership, Relationship
+from bbs.board.models import Group, Membership, Relationship
 from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker, Topics
 from bbs.rules.accounts import new_channel
 from bbs.rules.auth import digest
@@ -121,17 +121,9 @@ class People:
 def fill(people: People) -> None:
     """Make the rows of everybody, without places."""
     names = ["author", *(f"listener{number}" for number in range(len(people.listeners)))]
-    filling.insert(
-        User,
-        (
-            {"name": name, "password_hash": "", "channel": new_channel(), "created": 0.0}
-            for name in names
-        ),
-    )
-    ids: dict[str, int] = dict(rows(User.select(User.name, User.id)))
+    ids = filling.insert_people(names)
     everybody = [ids[name] for name in names]
     author, *listeners = everybody
-    filling.insert(Inbox, ({"user": user} for user in everybody))
     filling.insert(Place, ({"user": user, "server": None} for user in everybody))
     for name in ("few", "some", "all"):
         group = Group.insert(name=name, channel=new_channel()).execute()

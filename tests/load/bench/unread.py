@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from bbs.board.models import Contribution, Group, Inbox, Membership, PostRow, Relationship
+from bbs.board.models import Contribution, Group, Membership, PostRow, Relationship
 from bbs.rules.accounts import new_channel
 from bbs.rules.auth import digest
 from bbs.storage.database import rows
@@ -75,17 +75,9 @@ def fill() -> list[str]:
     """Make the people and their posts; returns a token of each reader."""
     names = [f"friend{number}" for number in range(CIRCLES * FRIENDS)]
     names += [f"reader{number}" for number in range(READERS)]
-    filling.insert(
-        User,
-        (
-            {"name": name, "password_hash": "", "channel": new_channel(), "created": 0.0}
-            for name in names
-        ),
-    )
-    ids: dict[str, int] = dict(rows(User.select(User.name, User.id)))
+    ids = filling.insert_people(names)
     everybody = [ids[name] for name in names]
     friends, readers = everybody[: CIRCLES * FRIENDS], everybody[CIRCLES * FRIENDS :]
-    filling.insert(Inbox, ({"user": user} for user in everybody))
     filling.insert(Place, ({"user": user, "server": None} for user in readers))
     filling.insert(
         Relationship,

@@ -43,8 +43,8 @@ from bbs.scaling.fleet_view import ServerView
 from bbs.scaling.identity import certainly_dead
 from bbs.scaling.interfaces import IFleetController
 from bbs.scaling.observer import Ages, FleetObserver, Inventory
-from bbs.scaling.planner import Effect, plan
-from bbs.scaling.pools import PoolMemory, guide, pools_of
+from bbs.scaling.planner import ZONES, Effect, plan
+from bbs.scaling.pools import PoolMemory, guide, lacking_pools, pools_of
 from bbs.storage.database import Database, long_write
 
 ROUND_SPACING = 0.02
@@ -299,11 +299,13 @@ class FleetController(Service):
         if self._pools.are_several:
             late_after = self._demand.late_after
             self._pools.see(fleet.servers.values(), late_after)
-            fleet = replace(fleet, zones=self._pools.trusted_zones())
+            zones = self._pools.trusted_zones(lacking_pools(self._provider))
+            fleet = replace(fleet, zones=zones)
             policy = replace(policy, hedge_after=late_after)
         planned = plan(fleet, demand, policy)
         if any(step.effect is Effect.ADDS for step in planned.steps):
-            guide(self._provider, self._pools, fleet.servers.values())
+            in_two_zones = policy.minimum >= ZONES
+            guide(self._provider, self._pools, fleet.servers.values(), in_two_zones)
         await self._executor.carry_out(planned, fleet, self._began)
 
         figures = self.tally.figures

@@ -165,9 +165,14 @@ class IHasPools(IHasStrategies):
         """
     )
 
-    def prefer(doubts: Mapping[str, float], staying: Mapping[str, int]) -> None:
+    lacking_pools: Collection[str] = Attribute(
+        """The pools that had no capacity a moment ago, and so are not asked now."""
+    )
+
+    def prefer(doubts: Mapping[str, float], staying: Mapping[str, int], in_two_zones: bool) -> None:
         """Choose by this from now on: first pools without `doubts` (a number from 0 on for each
-        that has any), and of these one in the zone with the fewest servers that are `staying`."""
+        that has any), and of these one in the zone with the fewest servers that are `staying`. If
+        all are in one zone and are to be `in_two_zones`, a dearer pool in another comes first."""
 
 
 class IKeepsLogs(Interface):

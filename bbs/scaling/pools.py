@@ -104,11 +104,12 @@ class PoolMemory:
                     doubts[pool] = min(MOST, doubts.get(pool, 0.0) + weight * share)
         return doubts
 
-    def trusted_zones(self) -> frozenset[str]:
-        """The zones with a pool that is not doubtful."""
+    def trusted_zones(self, lacking: Collection[str] = ()) -> frozenset[str]:
+        """The zones with a pool that is not doubtful, nor among the `lacking` ones: a launch that
+        wants such a zone comes out in it."""
         doubts = self.doubts()
-        trusted = (zone for pool, zone in self._zones.items() if doubts.get(pool, 0.0) < DOUBTFUL)
-        return frozenset(zone for zone in trusted if zone)
+        trusted = {pool for pool in self._zones if doubts.get(pool, 0.0) < DOUBTFUL}
+        return frozenset(self._zones[pool] for pool in trusted.difference(lacking)) - {""}
 
     def _mark(self, mark: _Mark) -> None:
         if mark.pool in self._zones:
@@ -134,10 +135,17 @@ def pools_of(provider: IProvider) -> Mapping[str, str]:
     return cast("IHasPools", provider).pools if IHasPools.providedBy(provider) else {}
 
 
-def guide(provider: IProvider, memory: PoolMemory, servers: Iterable[ServerView]) -> None:
+def lacking_pools(provider: IProvider) -> Collection[str]:
+    """The pools of a provider that had no capacity a moment ago."""
+    return cast("IHasPools", provider).lacking_pools if IHasPools.providedBy(provider) else ()
+
+
+def guide(
+    provider: IProvider, memory: PoolMemory, servers: Iterable[ServerView], in_two_zones: bool
+) -> None:
     """Tell a provider which pools to prefer for the launches of this round."""
     if not IHasPools.providedBy(provider):
         return
     states = (State.READY, State.LAUNCHING)
     staying = Counter(s.zone for s in servers if s.state in states and not s.causes)
-    cast("IHasPools", provider).prefer(memory.doubts(), staying)
+    cast("IHasPools", provider).prefer(memory.doubts(), staying, in_two_zones)

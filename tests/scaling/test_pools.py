@@ -26,6 +26,10 @@ class Remembering(SynchronousTestCase):
         self.assertEqual(self.memory.doubts(), {A: 1.0, SMALL_A: 0.5, SPOT_A: 0.5})
         self.assertEqual(self.memory.trusted_zones(), {"b"})
 
+    def test_a_launch_comes_out_where_there_is_capacity(self) -> None:
+        self.assertEqual(self.memory.trusted_zones([A, SPOT_A]), {"a", "b"})
+        self.assertEqual(self.memory.trusted_zones([B]), {"a"})
+
     def test_it_fades(self) -> None:
         self.memory.failed(A)
         self.clock.advance(HALF_LIFE)

@@ -81,9 +81,15 @@ class InstanceLauncher:
         self._shared = SingleFlight()
         self._batch_refused_at = float("-inf")
 
-    def prefer(self, doubts: Mapping[str, float], staying: Mapping[str, int]) -> None:
+    @property
+    def lacking_pools(self) -> Collection[str]:
+        return {str(strategy) for strategy in self._placement.lacking()}
+
+    def prefer(
+        self, doubts: Mapping[str, float], staying: Mapping[str, int], in_two_zones: bool
+    ) -> None:
         """As `IHasPools` has it."""
-        self._placement.doubts = doubts
+        self._placement.doubts, self._placement.in_two_zones = doubts, in_two_zones
         self._staying = Counter(staying)
 
     def choose(self, count: int, spot: bool) -> list[str]:
@@ -100,8 +106,7 @@ class InstanceLauncher:
         """As `IMakesBatches` has it."""
         if self._seconds() - self._batch_refused_at < launch_batches.NOT_ASKED:
             return []
-        lacking = {str(strategy) for strategy in self._placement.lacking()}
-        return [*launch_batches.batches(strategies, self.config, lacking)]
+        return [*launch_batches.batches(strategies, self.config, self.lacking_pools)]
 
     def batch_of(self, launch_id: str) -> str:
         """The id of the batch of a launch that is asked for; "" if there is none."""
@@ -401,19 +406,24 @@ class LaunchPlacement:
         self._seconds = clock.seconds
         self._lacks: dict[LaunchStrategy, tuple[float, EC2Error]] = {}  # when refused, and how
         self.doubts: Mapping[str, float] = {}
+        self.in_two_zones = False
 
     def next(
         self, living: Mapping[str, int], tried: Collection[Strategy], spot: bool = True
     ) -> Strategy | None:
         """The next strategy for a launch that has `tried` these in vain; None if none is left.
-        Pools that may not boot come last, the least doubtful of them first. If all lack capacity,
-        the one that was refused longest ago is tried."""
+        Pools that may not boot come last, the least doubtful of them first. While all living are in
+        one subnet, those in others come before it, if that is asked for. If all lack capacity, the
+        one that was refused longest ago is tried."""
+        crowded = {home for home, count in living.items() if home and count}
+        if not self.in_two_zones or len(crowded) != 1:
+            crowded = set()
         if spot and self._fleets and self._fleets.are_asked:
             best = self._best(living)
-            if best and best not in tried:
+            if best and best not in tried and best.home not in crowded:
                 return best
         found = [each for each in strategies(self._config, living) if spot or not each.spot]
-        for strategy in sorted(found, key=self._doubt):
+        for strategy in sorted(found, key=lambda each: (self._doubt(each), each.home in crowded)):
             if strategy not in tried and not self._lacks_now(strategy):
                 return strategy
         return None if tried else min(found, key=lambda each: self._lacks[each][0])

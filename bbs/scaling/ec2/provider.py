@@ -176,8 +176,15 @@ class EC2Provider(Service):
         found = launch_request.strategies(self.config)
         return {str(strategy): strategy.subnet or "" for strategy in found}
 
-    def prefer(self, doubts: Mapping[str, float], staying: Mapping[str, int]) -> None:
-        self._launches.prefer(doubts, staying)
+    @property
+    def lacking_pools(self) -> Collection[str]:
+        """As `IHasPools` has it."""
+        return self._launches.lacking_pools
+
+    def prefer(
+        self, doubts: Mapping[str, float], staying: Mapping[str, int], in_two_zones: bool
+    ) -> None:
+        self._launches.prefer(doubts, staying, in_two_zones)
 
     def parameters_of(
         self, launch_id: str, strategy: LaunchStrategy, basis: Basis, count: int = 1

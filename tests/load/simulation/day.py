@@ -207,7 +207,11 @@ class ZonedProvider(CloudProvider):
         self._doubts: Mapping[str, float] = {}
         self._staying: Counter[str] = Counter()
 
-    def prefer(self, doubts: Mapping[str, float], staying: Mapping[str, int]) -> None:
+    lacking_pools = ()
+
+    def prefer(
+        self, doubts: Mapping[str, float], staying: Mapping[str, int], in_two_zones: bool
+    ) -> None:
         self._doubts, self._staying = doubts, Counter(staying)
 
     def choose_strategies(self, count: int, to_stop: bool = False) -> Sequence[str]:

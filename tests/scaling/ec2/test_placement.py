@@ -45,6 +45,20 @@ class Choosing(SynchronousTestCase):
         self.assertEqual(self.where.next({"s-1": 9}, [A2]), A1)
         self.assertEqual(self.where.next({"s-1": 9}, [A2, A1]), B2)
 
+    def test_another_zone_before_another_type(self):
+        """If all are in one, and are to be in two."""
+        self.where.in_two_zones = True
+        self.where.lacks(A2, lack())
+        for living, wanted in (({}, A1), ({"s-1": 3}, B2), ({"s-1": 3, "s-2": 1}, A1)):
+            self.assertEqual(self.where.next(living, ()), wanted)
+        self.where.lacks(B2, lack())
+        self.assertEqual(self.where.next({"s-1": 3}, ()), A1)
+
+    def test_nor_in_one_that_may_not_boot(self):
+        self.where.in_two_zones = True
+        self.where.doubts = {str(A2): 1.0, str(B2): 1.0}
+        self.assertEqual(self.where.next({"s-1": 3}, ()), A1)
+
     def test_lack_is_remembered(self):
         """For three minutes; then it is tried again."""
         self.where.lacks(A1, lack())
@@ -390,6 +404,15 @@ class Fleets(SpotCase):
         subnets = [{subnet for _, subnet in asked} for asked in self.pools_asked()]
         self.assertEqual(subnets, [{"s-1"}, {"s-2"}, {"s-1", "s-2"}, {"s-2"}])
 
+    def test_on_demand_in_another_zone(self):
+        """If all are in one that are to be in two, and Spot lacks there."""
+        self.ec2.lacks = {each for each in spot_pools(self.spot.config) if each.subnet == "s-2"}
+        self.launched("a", self.spot)
+        self.launched("b", self.spot)
+        self.assertEqual(self.asked(), [])
+        self.spot.prefer({}, {"s-1": 2}, True)
+        self.assertEqual(self.spot.choose_strategies(2), ["t3.micro in s-2", self.FIRST])
+
     def test_several_zones_at_once(self):
         """Whatever EC2 chooses for those of which nothing is known yet."""
         ways = self.spot.choose_strategies(8)
@@ -398,7 +421,7 @@ class Fleets(SpotCase):
         self.assertEqual(homes, ["s-1", "s-2", "", "s-1", "s-2", "", "s-1", "s-2"])
 
     def test_doubtful_ones_are_left_out(self):
-        self.spot.prefer({"t3.micro in s-1 as Spot": 1.0}, {})
+        self.spot.prefer({"t3.micro in s-1 as Spot": 1.0}, {}, False)
         self.launched("a", self.spot)
         self.launched("b", self.spot)
         self.assertEqual(self.pools_asked(), [[("t3.micro", "s-2"), ("t3.small", "s-2")]])

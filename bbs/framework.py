@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     )
     from bbs.storage.migrations import Migrator
     from bbs.storage.models import Place, RisingIdField, Table, User
+    from bbs.storage.partitions import PartitionedTables
     from bbs.storage.statements import by_index, statement, together
     from bbs.storage.transactions import EachAlone
 
@@ -108,6 +109,7 @@ _WHERE = {
     ),
     "bbs.storage.migrations": "Migrator",
     "bbs.storage.models": "Place RisingIdField Table User",
+    "bbs.storage.partitions": "PartitionedTables",
     "bbs.storage.statements": "by_index statement together",
     "bbs.storage.transactions": "EachAlone",
 }
@@ -154,6 +156,7 @@ __all__ = [
     "OperatorList",
     "Page",
     "Part",
+    "PartitionedTables",
     "Place",
     "Presentation",
     "Provider",

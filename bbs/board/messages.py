@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import peewee
 
-from bbs.board import blocks, errors, groups, inboxes, models, relationships
+from bbs.board import blocks, errors, expiry, groups, inboxes, models, relationships
 from bbs.board.models import (
     Delivery,
     Group,
@@ -45,17 +45,10 @@ from bbs.framework import (
     costs,
     question,
     read_only,
-    rows,
     statement,
     stores_text,
     together,
 )
-
-FORGOTTEN_AT_ONCE = 1000  # deliveries of somebody who leaves that one transaction removes
-
-EXPIRED_AT_ONCE = 2000
-"""Deliveries that one transaction removes with old messages: each of them may change an inbox, and
-a transaction has little more than a second for all."""
 
 DELIVERED_AT_ONCE = 1000  # deliveries of several messages to groups that one call adds
 
@@ -416,9 +409,6 @@ def event(
     return Stored(number, members)
 
 
-# Removal: there may be any number of messages, so each transaction removes a part.
-
-
 def _make_room(sender: int, over: int, before: int) -> None:
     """Remove the oldest messages of `sender` with ids below `before` that all their readers have
     received, until they count `over` less.
@@ -449,56 +439,8 @@ def _make_room(sender: int, over: int, before: int) -> None:
                 freed += oldest[number]
     if not removed:
         raise errors.StoredTooMuch()
-    for each in models.chunks([*removed], inboxes.MESSAGES_AT_ONCE):
-        _remove_all(models.padded(each))
+    expiry.remove([*removed])
     inboxes.lower_sent(freed, sender)
-
-
-def forget_reader(user: int) -> int:
-    """Remove the oldest `FORGOTTEN_AT_ONCE` deliveries of `user`; returns how many. Removed
-    messages count as delivered, so that the bytes that wait are right if nothing more is
-    removed."""
-    oldest = _oldest(user, FORGOTTEN_AT_ONCE)
-    if oldest:
-        [last] = oldest[-1]
-        inboxes.note_delivered({user: last})
-        _forget(user, last)
-    return len(oldest)
-
-
-def expire(before: float, most: int = 500, readers: int = EXPIRED_AT_ONCE) -> int:
-    """Remove messages stored before `before`: in one transaction `most` of them, with `readers`
-    deliveries in all. A message with more readers is removed for some of them.
-
-    Returns how many it found, 0 if there are no more.
-    """
-    expired = MessageRow.select(MessageRow.id).where(MessageRow.stored < before).limit(most)
-    old, last = _few_readers(sorted(number for (number,) in rows(expired)), readers)
-    inboxes.forget(old, last)
-    for each in models.chunks(old, inboxes.MESSAGES_AT_ONCE):
-        _expire_deliveries(models.padded(each), last)
-        if last == models.LAST_ID:
-            inboxes.lower_sent.many(
-                (int(size), sender) for sender, size in sorted(_counted(models.padded(each)))
-            )
-            _remove_all(models.padded(each))
-    return len(old)
-
-
-def _few_readers(messages: Sequence[int], readers: int) -> tuple[Sequence[int], int]:
-    """The first of `messages` that have at most `readers` deliveries together, and `LAST_ID`. If
-    the first message alone has more: that one, and the last reader up to whom it is removed."""
-    few: list[int] = []
-    count = 0
-    for each in models.chunks(messages, inboxes.MESSAGES_AT_ONCE):
-        found = _deliveries(models.padded(each), readers + 1 - count)
-        count += len(found)
-        if count > readers:
-            beyond = found[-1][0]
-            few += [number for number in each if number < beyond]
-            return (few, models.LAST_ID) if few else ([beyond], found[-2][1])
-        few += each
-    return few, models.LAST_ID
 
 
 # Statements
@@ -546,11 +488,6 @@ def _copy(number: int, other: int) -> peewee.Insert:
 
 
 @statement
-def _remove_all(messages: Sequence[int]) -> peewee.Delete:
-    return MessageRow.delete().where(MessageRow.id.in_(messages))
-
-
-@statement
 def _remove(number: int) -> peewee.Delete:
     return MessageRow.delete().where(MessageRow.id == number)
 
@@ -581,38 +518,8 @@ def _after(users: Sequence[int], lasts: Sequence[int]) -> peewee.SelectBase:
 
 
 @statement
-def _oldest(user: int, limit: int) -> peewee.Select:
-    own = Delivery.select(Delivery.message).where(Delivery.user == user)
-    return own.order_by(Delivery.message).limit(limit)
-
-
-@statement
 def _oldest_of(sender: int, last: int, before: int, limit: int) -> peewee.Select:
     """The messages of `sender` behind the id `last`, and what each counts."""
     own = (MessageRow.sent_by == sender) & (MessageRow.id > last) & (MessageRow.id < before)
     found = MessageRow.select(MessageRow.id, MessageRow.size).where(own)
     return by_index(found.order_by(MessageRow.id).limit(limit), MessageRow.sent_by)
-
-
-@statement
-def _counted(messages: Sequence[int]) -> peewee.Select:
-    """What counts of these messages, by sender."""
-    counted = (MessageRow.id.in_(messages)) & MessageRow.size.is_null(False)
-    sizes = MessageRow.select(MessageRow.sent_by, peewee.fn.SUM(MessageRow.size)).where(counted)
-    return sizes.group_by(MessageRow.sent_by)
-
-
-@statement
-def _forget(user: int, last: int) -> peewee.Delete:
-    return Delivery.delete().where((Delivery.user == user) & (Delivery.message <= last))
-
-
-@statement
-def _deliveries(messages: Sequence[int], limit: int) -> peewee.Select:
-    found = Delivery.select(Delivery.message, Delivery.user).where(Delivery.message.in_(messages))
-    return found.order_by(Delivery.message, Delivery.user).limit(limit)
-
-
-@statement
-def _expire_deliveries(messages: Sequence[int], last: int) -> peewee.Delete:
-    return Delivery.delete().where(Delivery.message.in_(messages) & (Delivery.user <= last))

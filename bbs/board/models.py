@@ -31,7 +31,7 @@ MariaDB makes a table of a list, and no longer uses an index for it."""
 
 LAST_ID = 2**63 - 1  # the largest id: behind every user and every message
 
-VERSION = 6  # of these tables
+VERSION = 7  # of these tables
 OLDEST = 3  # version whose programs can work on them
 
 TOPIC_LENGTH, STATUS_LENGTH = 200, 100  # in characters (`docs/protocol.md`)
@@ -240,6 +240,7 @@ class MessageRow(Table):
 
     class Meta:
         table_name = "message"
+        partitioned_by = "id"
         # Messages of a user, of a user to a name, of a name to a user, and in a group: each is one
         # range, in the order of the ids.
         indexes = (
@@ -270,12 +271,13 @@ class Inbox(Table):
 
 
 class Delivery(Table):
-    """`message` is for `user`."""
+    """`message` is for `user`. On MySQL no foreign key removes it with either of them."""
 
     user = peewee.ForeignKeyField(User, on_delete="CASCADE", index=False)
     message = peewee.ForeignKeyField(MessageRow, on_delete="CASCADE")
 
     class Meta:
+        partitioned_by = "message_id"
         primary_key = peewee.CompositeKey("user", "message")
 
 
@@ -410,12 +412,18 @@ def _to_6(migrator: Migrator) -> None:
     _fill_skeletons()
 
 
+def _to_7(migrator: Migrator) -> None:
+    """Divide messages and deliveries into partitions on MySQL."""
+    migrator.partition(Delivery, MessageRow)
+
+
 STEPS: Mapping[int, Any] = {
     2: _to_2,
     3: _to_3,
     4: _to_4,
     5: _to_5,
     6: _to_6,
+    7: _to_7,
 }
 """The migration to each version."""
 

@@ -6,6 +6,7 @@ from bbs.board import (
     CLIENT,
     announcements,
     blocks,
+    expiry,
     friendships,
     groups,
     history,
@@ -118,24 +119,13 @@ async def note_read(ask: Ask, found: unread.Unread) -> Reply:
 def forget_user(user: int) -> int:
     """Remove a part of what somebody leaves who deletes the account; returns how much."""
     return (
-        messages.forget_reader(user) or posts.forget_contributions(user) or groups.pass_on_all(user)
+        expiry.forget_reader(user) or posts.forget_contributions(user) or groups.pass_on_all(user)
     )
 
 
 def sweep(now: float) -> int:
     """Remove a part of what no longer matters, or has lost its owner; returns how much."""
     return friendships.forget_told(now) or posts.forget_unwritten(now)
-
-
-EXPIRED = 50
-"""Old messages that one transaction removes. Measured (`tests.load.bench.while_sweeping --sizes`)
-on a busy machine: MariaDB removes 1,200 a second in any size, and holds locks for 35 ms; with 500
-for 350 ms. SQLite removes 4,500 a second, and others wait 8 ms; with 500 6,500, and 63 ms."""
-
-
-def expire(before: float) -> int:
-    """Remove some of the messages stored before `before`; returns how many were found."""
-    return messages.expire(before, EXPIRED)
 
 
 commands = CommandTable(
@@ -228,9 +218,10 @@ board = Service(
         messages.open_mailbox,
         messages.fetch,
         messages.note_delivered,
-        expire=expire,
+        expire=expiry.expire,
         channels=groups.channels_of,
         events=("message",),
+        partitions=expiry.PARTITIONS,
     ),
     placed=(groups.KIND,),
     broadcast=announcements.BROADCAST,

@@ -45,12 +45,14 @@ from bbs.protocols.stomp import IStomp
 from bbs.rules import accounts, auth, placement
 from bbs.rules.membership import Member
 from bbs.rules.servers import CONNECTED, FLEET_ONLY
-from bbs.scaling.controller import FleetController, Follower, Sweep
+from bbs.scaling.controller import FleetController, Follower
 from bbs.scaling.events import FleetContext, FleetEvents
+from bbs.scaling.housekeeping import Sweep
 from bbs.scaling.identity import certainly_dead
 from bbs.scaling.interfaces import IProvider
 from bbs.scaling.waiting_room import WaitingRoom
 from bbs.storage.database import Database
+from bbs.storage.partitions import Retention
 
 
 @dataclass(frozen=True)
@@ -304,6 +306,7 @@ def make_controller(
         ),
         workers=workers,
         sweeps=_sweeps(runtime, sessions_of(config.limits)),
+        retention=_retention(runtime),
         heartbeat_interval=config.fleet.heartbeat_interval,
         tally=tally,
     )
@@ -371,6 +374,13 @@ def _sweeps(runtime: Runtime, sessions: auth.Sessions) -> Sequence[Sweep]:
     parts: list[Service | Extension] = [*service.extensions, service]
     sweeps += [each.sweep for each in parts if each.sweep]
     return sweeps
+
+
+def _retention(runtime: Runtime) -> Retention | None:
+    feed = runtime.service.feed
+    if feed is None or feed.partitions is None:
+        return None
+    return Retention(feed.partitions, runtime.config.messages.message_retention)
 
 
 def make_context(

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from bbs.protocols.line.interfaces import encode
 from bbs.rules.auth import Caller
+from bbs.storage.partitions import PartitionedTables
 
 BATCH = 100
 """Events that one fetch brings a reader; another fetch follows while there are more."""
@@ -71,6 +72,9 @@ class Feed:
 
     `events`, if given, are the names of its events: then `Ask.tell` refuses any other event that
     has an `id`, as it would be looked for here in vain.
+
+    `partitions`, if given, are its tables of which MySQL drops many rows at once, as soon as all of
+    a partition are older than `message_retention`.
     """
 
     open: Callable[[Caller, int | None], Mailbox]
@@ -79,3 +83,4 @@ class Feed:
     expire: Callable[[float], int] | None = None
     channels: Callable[[Sequence[int]], Mapping[int, Sequence[str]]] | None = None
     events: Sequence[str] | None = None
+    partitions: PartitionedTables | None = None

@@ -13,25 +13,21 @@ is swept away beside the rounds (`Housekeeping`), as that can take minutes.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, replace
-from functools import partial
-from typing import Any
 
 from twisted.application.internet import TimerService
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from bbs.core.errors import Unavailable
 from bbs.core.threads import IWorkers
 from bbs.core.values import DrainCause, State, Tally
-from bbs.rules import fleet_transitions, fleets, membership, page_history, placement, servers
+from bbs.rules import fleet_transitions, membership, placement, servers
 from bbs.rules.fleet_admin import DELAY, Blocker
 from bbs.rules.membership import LeaseSeen, Member, Observation, PeerSeen, Watch
 from bbs.rules.servers import FOLLOWS, MOVED, SPARE, ServerRow
@@ -40,12 +36,14 @@ from bbs.scaling.demand import DemandTracker
 from bbs.scaling.events import FleetContext, FleetEvents, Outbox
 from bbs.scaling.executor import Executor
 from bbs.scaling.fleet_view import ServerView
+from bbs.scaling.housekeeping import Housekeeping, Sweep
 from bbs.scaling.identity import certainly_dead
 from bbs.scaling.interfaces import IFleetController
 from bbs.scaling.observer import Ages, FleetObserver, Inventory
 from bbs.scaling.planner import ZONES, Effect, plan
 from bbs.scaling.pools import PoolMemory, guide, lacking_pools, pools_of
-from bbs.storage.database import Database, long_write
+from bbs.storage.database import Database
+from bbs.storage.partitions import Retention
 
 ROUND_SPACING = 0.02
 """Seconds at least between the starts of two rounds, so that many people cause few rounds. After a
@@ -71,20 +69,7 @@ MOVE_PAUSE = 1.0
 """Seconds between two such moves: by then people have usually arrived. A server of a hundred people
 is empty within a minute."""
 
-HOUSEKEEPING_INTERVAL = 60.0  # seconds between the beginnings of sweeps for expired rows
-
-SWEEP_PAUSE, LEAST_PAUSE = 1.0, 0.001
-"""The pause after a transaction of a sweep: as a share of the time that it took, with its wait for
-the database, and in seconds at least. So sweeps take at most half of the database's time, and less
-if others want it."""
-
 RECALLED = 7200.0  # seconds for which launches of earlier controllers are of interest
-GONE_KEPT = 86400.0  # seconds for which rows of ended servers are kept, for estimates
-
-Sweep = Callable[[float], int]
-"""A rule that removes some rows that have expired by now, in seconds since the epoch: so few that
-nobody waits long. Repeated until the rule returns 0."""
-
 _log = Logger()
 
 
@@ -94,6 +79,7 @@ class FleetController(Service):
     """Leads the fleet while it holds the lease; else watches the controller that does.
 
     :param sweeps: rules for expired rows, in addition to the fleet's own.
+    :param retention: of tables whose rows expire together.
     :param heartbeat_interval: seconds between rounds, if nothing asks for one sooner.
     :param tally: this server's counts, for the others.
     :param kind: what kind of server this is, for the log.
@@ -106,6 +92,7 @@ class FleetController(Service):
     heartbeat_interval: float
     tally: Tally
     kind: str = "login server"
+    retention: Retention | None = None
 
     def __post_init__(self) -> None:
         context, interval = self.context, self.heartbeat_interval
@@ -140,7 +127,7 @@ class FleetController(Service):
             context, self._inventory, self._ages, self._breaker, self._pools, self._demand, self
         )
         self._drainer = Drainer(context)
-        self._housekeeping = Housekeeping(context, self.sweeps, self)
+        self._housekeeping = Housekeeping(context, self.sweeps, self, self.retention)
         self._outbox = Outbox(context, self)
 
     def startService(self) -> None:
@@ -430,107 +417,3 @@ class Drainer:
     def pause(self) -> float:
         """Seconds until people may be moved again without need."""
         return max(0.0, self._moved_at + MOVE_PAUSE - self._context.reactor.seconds())
-
-
-class Housekeeping(Service):
-    """Removes expired rows while this login server's `controller` leads the fleet, and checks that
-    the database still belongs to this fleet.
-
-    No round waits for it. It carries out one transaction at a time, each in turn for another of
-    `sweeps`, and gives way to others after each. If the lease is lost, the next one is refused.
-    """
-
-    def __init__(
-        self, context: FleetContext, sweeps: Sequence[Sweep], controller: IFleetController
-    ) -> None:
-        self._context = context
-        self._sweeps = (
-            *sweeps,
-            lambda now: fleet_transitions.forget_gone(now, GONE_KEPT),
-            lambda now: fleet_transitions.forget_heartbeats(),
-            lambda now: page_history.forget_old_news(),
-        )
-        self._controller = controller
-        self._reactor = context.reactor
-        self._next: IDelayedCall | None = None
-        self._pause: Deferred[None] | None = None
-        self._sweeping: Deferred[None] | None = None
-
-    def startService(self) -> None:
-        Service.startService(self)
-        self._next = self._reactor.callLater(HOUSEKEEPING_INTERVAL, self._begin)
-
-    def stopService(self) -> Deferred[None] | None:
-        """Fires when no transaction is under way."""
-        Service.stopService(self)
-        if self._next is not None:
-            self._next.cancel()
-        if self._pause is not None:
-            self._pause.cancel()
-        return self._sweeping
-
-    def _begin(self) -> None:
-        self._next, due = None, self._reactor.seconds() + HOUSEKEEPING_INTERVAL
-        self._sweeping = Deferred.fromCoroutine(self._sweep(due))
-        self._sweeping.addErrback(
-            lambda failure: _log.failure("housekeeping failed", failure=failure)
-        )
-        self._sweeping.addCallback(lambda _: self._ended(due))
-
-    def _ended(self, due: float) -> None:
-        self._sweeping = None
-        if self.running:
-            self._next = self._reactor.callLater(
-                max(0.0, due - self._reactor.seconds()), self._begin
-            )
-
-    async def _sweep(self, due: float) -> None:
-        """Sweep until nothing that has expired is left, or the next look at everything is due."""
-        left = deque(self._sweeps)
-        try:
-            if self._controller.is_leader:
-                await self._check_fleet()
-            while left and self._goes_on(due):
-                sweep = left.popleft()
-                if await self._removes_some(sweep):
-                    left.append(sweep)
-        except Unavailable:
-            _log.debug("housekeeping without the database")
-        except fleet_transitions.NotLeader:
-            pass  # The controller's next round finds out as well.
-
-    def _goes_on(self, due: float) -> bool:
-        is_due = self._reactor.seconds() >= due
-        return bool(self.running) and self._controller.is_leader and not is_due
-
-    async def _removes_some(self, sweep: Sweep) -> bool:
-        """Carry out one transaction, and give way; returns whether there may be more to remove."""
-        began = self._reactor.seconds()
-        fenced: Any = partial(fleet_transitions.while_leading, self._context.me, sweep)
-        fenced.stands_for = sweep
-        try:
-            removed = await self._context.database.run(long_write(fenced), self._context.wall())
-        except (Unavailable, fleet_transitions.NotLeader):
-            raise
-        except Exception:  # A service's sweep may raise anything; the others go on.
-            _log.failure("a sweep failed, and will be called again")
-            return False
-        if not (removed and self.running):
-            return False
-        took = self._reactor.seconds() - began
-        self._pause = deferLater(self._reactor, max(LEAST_PAUSE, SWEEP_PAUSE * took))
-        with suppress(CancelledError):
-            await self._pause
-        self._pause = None
-        return True
-
-    async def _check_fleet(self) -> None:
-        mine = self._context.fleet_id
-        fleet = await self._context.database.run(fleets.fleet_id)
-        if fleet != mine:
-            _log.error(
-                "this is fleet {fleet} now, but this login server launches for fleet {mine}:"
-                " restart it",
-                fleet=fleet,
-                mine=mine,
-            )

@@ -28,10 +28,12 @@ from playhouse.migrate import SchemaMigrator, migrate
 from playhouse.migrate import SqliteMigrator as PlayhouseSqlite
 
 from bbs.core.values import NAME_LENGTH
+from bbs.storage.database import rows
 from bbs.storage.engines import DatabaseRefused
 from bbs.storage.framework_migrations import FIRST_SERVICE, STEPS
 from bbs.storage.models import MODELS, DatabaseWriter, Table, User
 from bbs.storage.mysql_servers import UPGRADING
+from bbs.storage.partitions import NARROWEST, bounds_of, partition_clause, partition_indexes
 from bbs.storage.schema import (
     ExtensionVersion,
     Schema,
@@ -343,6 +345,9 @@ SELECT made.name, had.name FROM sqlite_master AS made JOIN pragma_table_info(mad
 WHERE made.type = 'table'"""
 _MYSQL_COLUMNS = """\
 SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = DATABASE()"""
+_FOREIGN_KEYS = """\
+SELECT constraint_name FROM information_schema.table_constraints
+WHERE table_schema = DATABASE() AND table_name = %s AND constraint_type = 'FOREIGN KEY'"""
 
 
 def _stamp(version: int, oldest: int) -> None:
@@ -495,6 +500,12 @@ class Migrator(SchemaMigrator):  # type: ignore[misc]
         """Make the table of `model` anew with the same rows, where its columns are the same but for
         what SQLite cannot alter, such as `RisingIdField`. MySQL needs no change for that."""
 
+    def partition(self, *models: type[Table]) -> None:
+        """Divide the tables of `models`, each with `partitioned_by` in its `Meta`, into partitions:
+        first those that refer to others. SQLite needs no change for that.
+
+        It copies them. MariaDB from 11.2 on goes on to write to them meanwhile."""
+
 
 class _SqliteMigrator(Migrator, PlayhouseSqlite):  # type: ignore[misc]
     def allow_null(self, column: peewee.Field) -> None:
@@ -543,6 +554,28 @@ class _MySQLMigrator(Migrator, PlayhouseMySQL):  # type: ignore[misc]
             f" ADD FOREIGN KEY (`{name}`) REFERENCES `{other}` (`{key}`)"
             f" ON DELETE {column.on_delete or 'RESTRICT'}"
         )
+
+    def partition(self, *models: type[Table]) -> None:
+        database, key = self.database, models[-1]._meta.primary_key
+        [(highest,)] = rows(models[-1].select(peewee.fn.MAX(key)))
+        there = [bounds_of(model) for model in models]
+        bounds = next(filter(None, there), [(highest or 0) + NARROWEST])
+        for model, done in zip(models, there, strict=True):
+            if done:
+                continue
+            table = model._meta.table_name
+            for (name,) in database.execute_sql(_FOREIGN_KEYS, (table,)).fetchall():
+                database.execute_sql(f"ALTER TABLE `{table}` DROP FOREIGN KEY `{name}`")
+            indexes = [
+                f"DROP INDEX `{index._name}`, ADD INDEX `{index._name}` ({_columns_of(index)})"
+                for index in partition_indexes(model)
+            ]
+            changes = f"{', '.join(indexes)} {partition_clause(model, bounds)}"
+            database.execute_sql(f"ALTER TABLE `{table}` {changes}")
+
+
+def _columns_of(index: Any) -> str:
+    return ", ".join(f"`{field.column_name}`" for field in index._expressions)
 
 
 def migrator_of(database: peewee.Database) -> Migrator:

@@ -160,12 +160,12 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
             self.close()
         return super().connect(reuse_if_open=reuse_if_open)
 
-    def _connect(self) -> Any:
+    def _connect(self, **options: Any) -> Any:
         """Connect to the server in use, or else to the next one that may be written to."""
         troubles: list[Exception] = []
         for place in self.servers.in_order():
             try:
-                connection = self._connect_plainly(place)
+                connection = self._connect_plainly(place, options)
             except (RuntimeError, pymysql.Error, OSError) as error:
                 troubles.append(error)
                 continue
@@ -187,16 +187,22 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
         said = mysql_errors.OPTION_PREVENTS_STATEMENT
         raise next((each for each in troubles if each.args[:1] == (said,)), troubles[0])
 
-    def connection_apart(self) -> Any:
-        """Make a connection of the driver's that is no thread's: its owner closes it."""
+    def connection_apart(self, patient: bool = False) -> Any:
+        """Make a connection of the driver's that is no thread's: its owner closes it. If `patient`,
+        it waits for each answer as long as that takes."""
+        generation, options = self.state.generation, {}
+        if patient:
+            options = {"read_timeout": None, "write_timeout": None}
         with EXCEPTIONS:
-            return self._connect()
+            connection = self._connect(**options)
+        self.state.generation = generation
+        return connection
 
-    def _connect_plainly(self, place: Place) -> Any:
+    def _connect_plainly(self, place: Place, options: Mapping[str, Any]) -> Any:
         """Connect without TLS if the options say so and the server allows it. By default the driver
         prefers TLS, which is useless on a connection within this machine."""
         plain = self.connect_params
-        there = {"host": place.host, "port": place.port}
+        there = {"host": place.host, "port": place.port, **options}
         try:
             return self._open({**plain, **there})
         except (RuntimeError, pymysql.OperationalError) as error:

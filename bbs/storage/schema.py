@@ -11,6 +11,7 @@ import peewee
 
 from bbs.core.values import NAME_LENGTH, is_for_threads
 from bbs.storage.models import MODELS, Table
+from bbs.storage.partitions import NARROWEST, is_partitioned, partition_clause, partition_indexes
 
 if TYPE_CHECKING:
     from bbs.storage.migrations import Migrator
@@ -94,6 +95,9 @@ class Schema:
             if table in {each._meta.table_name for each in there}:
                 raise ValueError(f"{self.name}: the table {table} is taken")
             there.append(model)
+            column = getattr(model._meta, "partitioned_by", None)
+            if column is not None and column not in model._meta.columns:
+                raise ValueError(f"{self.name}: {table} has no column {column}: partitioned_by")
             lacking = [each for each in model._meta.refs.values() if each not in there]
             if lacking:
                 other = lacking[0].__name__
@@ -123,11 +127,20 @@ class Schema:
 
 def create_table(database: Any, table: Any) -> None:
     """Create a table and its indexes, unless they exist."""
-    mysql = isinstance(database, peewee.MySQLDatabase)
-    table._meta.table_settings = MYSQL_TABLES if mysql else None
+    meta, has_partitions = table._meta, is_partitioned(database, table)
+    settings = MYSQL_TABLES if isinstance(database, peewee.MySQLDatabase) else ()
+    if has_partitions:
+        settings = (*settings, partition_clause(table, [NARROWEST]))
+    meta.table_settings = settings or None
+    indexes = partition_indexes(table) if has_partitions else meta.fields_to_index()
+    references = meta.refs if has_partitions else ()
+    for reference in references:
+        reference.deferred = True  # It gets no foreign key.
     table._schema.create_table(safe=True)
+    for reference in references:
+        reference.deferred = False
     # One by one: after an interrupted creation a table may exist without its indexes.
-    there = {index.name for index in database.get_indexes(table._meta.table_name)}
-    for index in table._meta.fields_to_index():
+    there = {index.name for index in database.get_indexes(meta.table_name)}
+    for index in indexes:
         if index._name not in there:
             database.execute(index.safe(False))

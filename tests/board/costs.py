@@ -528,7 +528,8 @@ message.
 - hops: how often a thread of the database takes up work
 - trips: packets to MariaDB, each of which waits for an answer
 - statements: what the database executes, with `BEGIN` and `COMMIT`
-- rows: inserted, updated and deleted. MariaDB does not count those that it deletes together with a
+- rows: inserted, updated and deleted. MariaDB counts those of `message` and `delivery`, which have
+  partitions, twice, and does not count those that it deletes together with a
   row that they refer to.
 - bytes: of the packets, as PyMySQL writes them
 - frames: messages that are published through the broker

@@ -13,7 +13,7 @@ from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import groups, history, messages, user_stats
+from bbs.board import expiry, groups, history, messages, user_stats
 from bbs.board.models import Inbox, MessageRow
 from bbs.core.threads import ILanes
 from bbs.delivery.feed import Cursor
@@ -151,7 +151,7 @@ class TooLow(RulesCase):
         """A database that begins anew once there are no messages: a terminal has seen higher
         ids."""
         self.call(messages.note_delivered, [Cursor(self.bob.id, 500)])
-        self.call(messages.expire, self.now + 1)
+        self.call(expiry.expire, self.now + 1)
         self.assertEqual(MessageRow.select().count(), 0)
         self.proposed += [1]
         self.send(self.ann, "bob", "second")

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from bbs.board import blocks, board, groups, history, messages, user_stats
+from bbs.board import blocks, board, expiry, groups, history, messages, user_stats
 from bbs.board.models import Delivery, Inbox, MessageRow
-from bbs.board.service import EXPIRED
 from bbs.delivery.feed import Cursor, Mailbox, Stored
 from bbs.rules import accounts, auth
 from bbs.storage.models import Server
@@ -294,21 +293,23 @@ class Expiring(MessagesCase):
             caller = replace(self.ann, now=self.now)
             self.call(messages.send, caller, "bob", text)
             self.clock.advance(10)
-        self.assertEqual(self.call(messages.expire, self.now - 10), 2)
+        self.assertEqual(self.call(expiry.expire, self.now - 10), 2)
         self.assertEqual(self.texts(self.bob), ["3"])
         self.assertEqual((MessageRow.select().count(), Delivery.select().count()), (1, 1))
-        self.assertEqual(self.call(messages.expire, self.now - 10), 0)
+        self.assertEqual(self.call(expiry.expire, self.now - 10), 0)
 
     def test_the_sweep_is_many_small_transactions(self) -> None:
-        for number in range(EXPIRED + 1):
+        for number in range(expiry.EXPIRED + 1):
             self.call(messages.send, self.ann, "bob", str(number))
         expire: Any = board.feed and board.feed.expire
-        self.assertEqual([self.call(expire, self.now + 1) for _ in range(3)], [EXPIRED, 1, 0])
+        self.assertEqual(
+            [self.call(expire, self.now + 1) for _ in range(3)], [expiry.EXPIRED, 1, 0]
+        )
 
     def test_a_few_at_a_time(self) -> None:
         for text in ("1", "2", "3"):
             self.call(messages.send, self.ann, "bob", text)
-        expired = [self.call(messages.expire, self.now + 1, 2) for _ in range(3)]
+        expired = [self.call(expiry.expire, self.now + 1, 2) for _ in range(3)]
         self.assertEqual(expired, [2, 1, 0])
 
     def test_few_readers_at_a_time(self) -> None:
@@ -319,7 +320,7 @@ class Expiring(MessagesCase):
         self.call(messages.send_group, self.ann, "trio", "22")
         self.call(messages.send, self.ann, "bob", "3")
         there = []
-        while self.call(messages.expire, self.now + 1, readers=2):
+        while self.call(expiry.expire, self.now + 1, readers=2):
             there.append((MessageRow.select().count(), Delivery.select().count()))
         # Of the second, which has three readers, two lose it first.
         self.assertEqual(there, [(2, 4), (2, 2), (0, 0)])
@@ -328,6 +329,6 @@ class Expiring(MessagesCase):
     def test_ids_never_come_back(self) -> None:
         """Or a reader who has seen the old one would take the new one for seen."""
         old = self.call(messages.send, self.ann, "bob", "1").event.id
-        self.call(messages.expire, self.now + 1)
+        self.call(expiry.expire, self.now + 1)
         new = self.call(messages.send, self.ann, "bob", "2").event.id
         self.assertGreater(int(str(new)), int(str(old)))

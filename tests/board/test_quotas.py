@@ -11,7 +11,7 @@ from dataclasses import replace
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, errors, friendships, groups, inboxes, messages, posts
+from bbs.board import board, errors, expiry, friendships, groups, inboxes, messages, posts
 from bbs.board.models import Delivery, Group, Inbox, Membership, MessageRow, PostRow, Relationship
 from bbs.config import Configuration, Limits
 from bbs.core.values import Quotas
@@ -270,9 +270,9 @@ class WhatWaitsNeverDrifts(InboxCase):
                 self.note(chance)
             else:
                 before, most = now - chance.randrange(30), chance.randrange(1, 5)
-                readers = chance.choice([1, 2, 3, messages.EXPIRED_AT_ONCE])
+                readers = chance.choice([1, 2, 3, expiry.EXPIRED_AT_ONCE])
                 for _ in range(chance.randrange(1, 5)):
-                    self.call(messages.expire, before, most, readers)
+                    self.call(expiry.expire, before, most, readers)
             self.clock.advance(chance.randrange(3))
             for each in people:
                 self.waiting_bytes(each)
@@ -453,7 +453,7 @@ class Sending(InboxCase):
 
     def test_what_has_expired_counts_no_longer(self) -> None:
         self.receive(self.send(0), self.send(1))
-        self.call(messages.expire, self.now + 1)
+        self.call(expiry.expire, self.now + 1)
         self.assertEqual(self.kept(), [])
 
     def test_what_servers_of_before_stored(self) -> None:

@@ -12,6 +12,7 @@ import peewee
 
 from bbs.board import (
     blocks,
+    expiry,
     friendships,
     groups,
     inboxes,
@@ -1085,7 +1086,7 @@ class Counters(ContestCase):
                 if turn % 5 == 4:
                     work.append((note_what_is_there, person.id))
                 if number == 0 and turn % 10 == 9:
-                    work.append((messages.expire, self.now + 1, 20))
+                    work.append((expiry.expire, self.now + 1, 20))
             programmes.append(each(*work))
         with contestants(self.database, self.many) as together:
             for outcomes in together(*programmes):

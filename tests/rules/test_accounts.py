@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, friendships, groups, messages, posts
+from bbs.board import board, expiry, friendships, groups, messages, posts
 from bbs.board.models import Delivery, Group, Inbox, Membership, MessageRow, PostRow, Relationship
 from bbs.core.errors import NotLoggedIn, Refusal, WrongCredentials
 from bbs.core.values import State
@@ -529,7 +529,7 @@ class Deleting(RulesCase):
     def test_more_than_one_transaction_removes(self) -> None:
         ann, bob = self.people("ann", "bob")
         self.befriend(ann, bob)
-        many = range(1, messages.FORGOTTEN_AT_ONCE + 1)
+        many = range(1, expiry.FORGOTTEN_AT_ONCE + 1)
         rows = [(number, "bob", "ann", False, "12", 0.0) for number in many]
         add(MessageRow, rows, *messages.COLUMNS)
         add(Delivery, [(ann.id, number) for number in many], Delivery.user, Delivery.message)

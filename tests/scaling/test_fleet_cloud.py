@@ -21,7 +21,8 @@ from bbs.core.values import Instance, Policy, State
 from bbs.delivery.bus import Bus
 from bbs.rules import fleet_admin, fleets, membership, overview
 from bbs.rules.placement import SETTLED_AT_ONCE
-from bbs.scaling.controller import HOUSEKEEPING_INTERVAL, FleetController
+from bbs.scaling.controller import FleetController
+from bbs.scaling.housekeeping import HOUSEKEEPING_INTERVAL
 from bbs.scaling.interfaces import (
     IEndsUnlisted,
     IHasStrategies,

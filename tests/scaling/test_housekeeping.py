@@ -13,10 +13,12 @@ from bbs.core.errors import Unavailable
 from bbs.core.values import Tally
 from bbs.rules import fleets, membership
 from bbs.rules.membership import Member
-from bbs.scaling.controller import HOUSEKEEPING_INTERVAL, LEAST_PAUSE, Housekeeping, Sweep
 from bbs.scaling.events import FleetContext
+from bbs.scaling.housekeeping import HOUSEKEEPING_INTERVAL, LEAST_PAUSE, Housekeeping, Sweep
 from bbs.scaling.interfaces import IFleetController
+from bbs.storage.database import long_read
 from bbs.storage.models import HeartbeatRow, Lease
+from bbs.storage.partitions import Change, Retention
 from tests.database_case import DatabaseCase
 from tests.memory_service import POLICY, memory_service
 
@@ -45,6 +47,11 @@ class Slow:
         self.waiting.append((answer, lambda: self._database.run(rule, *arguments)))
         return answer
 
+    def run_untimed(self, work: Any, *arguments: Any) -> Deferred[Any]:
+        answer: Deferred[Any] = Deferred()
+        self.waiting.append((answer, lambda: maybeDeferred(work, *arguments)))
+        return answer
+
     def answer(self) -> None:
         """Carry out the one transaction that waits."""
         [(answer, run)] = self.waiting
@@ -52,7 +59,7 @@ class Slow:
         run().chainDeferred(answer)
 
 
-class Sweeping(DatabaseCase):
+class HousekeepingCase(DatabaseCase):
     """The service by itself."""
 
     def setUp(self) -> None:
@@ -64,7 +71,7 @@ class Sweeping(DatabaseCase):
         self.slow = Slow(self.database)
         self.called: list[str] = []
 
-    def sweeps(self, *sweeps: Sweep) -> Housekeeping:
+    def sweeps(self, *sweeps: Sweep, retention: Any = None) -> Housekeeping:
         context = FleetContext(
             me=ME,
             database=cast("Any", self.slow),
@@ -74,7 +81,8 @@ class Sweeping(DatabaseCase):
             reactor=self.clock,
             wall=self.clock.seconds,
         )
-        self.housekeeping = Housekeeping(context, sweeps, cast("IFleetController", self.leader))
+        leader = cast("IFleetController", self.leader)
+        self.housekeeping = Housekeeping(context, sweeps, leader, retention)
         self.housekeeping.startService()
         return self.housekeeping
 
@@ -94,6 +102,8 @@ class Sweeping(DatabaseCase):
             self.slow.answer()
             self.clock.advance(0.01)
 
+
+class Sweeping(HousekeepingCase):
     def test_one_transaction_at_a_time_and_each_sweep_in_turn(self) -> None:
         self.sweeps(self.finds("a", 5, 5), self.finds("b"), self.finds("c", 1))
         self.clock.advance(HOUSEKEEPING_INTERVAL)
@@ -206,6 +216,106 @@ class Sweeping(DatabaseCase):
         self.clock.advance(HOUSEKEEPING_INTERVAL)
         self.finish()
         self.assertEqual([row.server for row in HeartbeatRow.select()], [ME.id])
+
+
+class Tables:
+    """Tables that are to be changed so, and whose rows count in so many places."""
+
+    def __init__(self, *changes: Change, places: int = 0) -> None:
+        self.changes = [*changes]
+        self.places = places
+        self.log: list[object] = []
+        self.error: Exception | None = None
+        self.release = (self.release_first, self.release_last)
+
+    @long_read
+    def next_change(self, before: float) -> Change | None:
+        self.log.append(before)
+        return self.changes[0] if self.changes else None
+
+    def release_first(self, bound: int, start: int) -> int | None:
+        self.log.append(f"{bound} from {start}")
+        return start + 1 if start < self.places else None
+
+    def release_last(self, bound: int, start: int) -> int | None:
+        if self.error is not None:
+            raise self.error
+        self.log.append("last")
+        return None
+
+    def carry_out(self, change: Change) -> None:
+        self.log.append(self.changes.pop(0))
+
+
+class Partitions(HousekeepingCase):
+    def begin(self, *changes: Change, places: int = 0) -> Tables:
+        tables = Tables(*changes, places=places)
+        self.sweeps(self.finds("a"), retention=Retention(cast("Any", tables), 40.0))
+        self.clock.advance(HOUSEKEEPING_INTERVAL)
+        return tables
+
+    def answer(self, times: int, pause: float = 0.01) -> None:
+        for _ in range(times):
+            self.slow.answer()
+            self.clock.advance(pause)
+
+    def test_what_counts_is_released_before_the_rows_go(self) -> None:
+        made, dropped = Change(9), Change(5, drops=True)
+        tables = self.begin(made, dropped, places=2)
+        self.finish()
+        before = HOUSEKEEPING_INTERVAL - 40.0
+        self.assertEqual(tables.log[:2], [before, made])
+        released = ["5 from 0", "5 from 1", "5 from 2", "last", dropped]
+        self.assertEqual(tables.log[3:8], released)
+        self.assertEqual((len(tables.log), self.called), (9, ["a"]))
+
+    def test_the_sweeps_do_not_wait_for_it(self) -> None:
+        """And it goes on where it was when the next minute begins."""
+        tables = self.begin(Change(5, drops=True), places=100)
+        self.answer(12, 1.0)
+        self.assertEqual(self.called, ["a"])
+        self.answer(60, 1.0)
+        self.assertEqual(self.called, ["a", "a"])
+        released = [each for each in tables.log if isinstance(each, str)]
+        self.assertGreater(len(released), 20)
+        self.assertEqual(released, [f"5 from {start}" for start in range(len(released))])
+
+    def test_another_has_the_lease(self) -> None:
+        tables = self.begin(Change(5, drops=True))
+        self.slow.answer()
+        Lease.update(holder="2" * 32).execute()
+        self.finish()
+        self.assertEqual((len(tables.log), self.called), (1, []))
+
+    def test_without_a_database(self) -> None:
+        tables = self.begin(Change(5, drops=True), places=3)
+        self.answer(6)
+        self.slow.is_away = True
+        self.finish()
+        self.slow.is_away = False
+        self.clock.advance(HOUSEKEEPING_INTERVAL)
+        self.finish()
+        self.assertEqual(tables.log.count("5 from 0"), 1)
+        self.assertIn(Change(5, drops=True), tables.log)
+
+    def test_the_end_while_rows_are_released(self) -> None:
+        tables = self.begin(Change(5, drops=True), places=9)
+        while tables.log[1:] == []:
+            self.slow.answer()
+        self.successResultOf(maybeDeferred(self.housekeeping.stopService))
+        self.assertEqual((tables.log[1:], self.slow.waiting), (["5 from 0"], []))
+
+    def test_nothing_is_dropped_that_could_not_be_released(self) -> None:
+        """Nor do the sweeps wait for it."""
+        tables = self.begin(Change(5, drops=True))
+        tables.error = ZeroDivisionError()
+        self.finish()
+        self.assertEqual((tables.log[1:], self.called), (["5 from 0"], ["a"]))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        tables.error = None
+        self.clock.advance(HOUSEKEEPING_INTERVAL)
+        self.finish()
+        self.assertIn(Change(5, drops=True), tables.log)
 
 
 class BesideRounds(SynchronousTestCase):

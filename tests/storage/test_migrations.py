@@ -21,6 +21,7 @@ from bbs.storage import migrations, models
 from bbs.storage.engines import LOCK_TIMEOUT, DatabaseRefused, connect_to
 from bbs.storage.migrations import Migrator, migrator_of
 from bbs.storage.models import Action, Lease, LoginServer, Server, Session, User, Waiter
+from bbs.storage.partitions import NARROWEST, bounds_of, is_partitioned
 from bbs.storage.schema import Schema, SchemaVersion, ServiceVersion, create_table
 from tests.database_case import DatabaseCase, on_both_databases
 from tests.storage.processes import PATIENCE
@@ -68,6 +69,7 @@ class MigrationCase(DatabaseCase):
                 sorted(map(str, self.db.get_columns(name))),
                 sorted(map(str, self.indexes(name))),
                 sorted(self.foreign_keys(name)),
+                self.is_partitioned(name),
             ]
             for name in sorted(set(self.db.get_tables()) - {"sqlite_sequence"})
         }
@@ -78,6 +80,12 @@ class MigrationCase(DatabaseCase):
         # peewee asks the schema of all databases, which takes seconds where they are many.
         [(_, made)] = self.db.execute_sql(f"SHOW CREATE TABLE `{table}`").fetchall()
         return re.findall("FOREIGN KEY .*[^,\n]", made)
+
+    def is_partitioned(self, table: str) -> bool:
+        if not self.on_mysql:
+            return False
+        [(_, made)] = self.db.execute_sql(f"SHOW CREATE TABLE `{table}`").fetchall()
+        return "PARTITION BY RANGE" in made
 
     def indexes(self, table: str) -> list[tuple[str, list[str], bool]]:
         return [(each.name, each.columns, each.unique) for each in self.db.get_indexes(table)]
@@ -117,7 +125,10 @@ class Upgrading(MigrationCase):
         for model in ALL:
             there = [(columns, unique) for _, columns, unique in self.indexes(name_of(model))]
             for fields, unique in indexes_of(model):
-                self.assertIn(([field.column_name for field in fields], unique), there)
+                columns = [field.column_name for field in fields]
+                if is_partitioned(self.db, model):
+                    columns += [model._meta.partitioned_by] * (columns[-1] != "message_id")
+                self.assertIn((columns, unique), there)
 
     def test_an_older_one_is_taken_there_step_by_step(self) -> None:
         migrator = (MySQLMigrator if self.on_mysql else SqliteMigrator)(self.db)
@@ -791,13 +802,33 @@ class TheBoardsSteps(MigrationCase):
 
     def go_back(self, version: int) -> None:
         """Take away what came after `version`."""
-        if version == 3:
+        self.go_back_to_6()
+        if version == 6:
+            pass
+        elif version == 3:
             self.go_back_to_3()
         else:
             self.go_back_to_2()
         if version == 1:
             self.go_back_to_1()
         ServiceVersion.update(version=version, reached=version).execute()
+
+    def go_back_to_6(self) -> None:
+        if not self.on_mysql:
+            return
+        indexes = [
+            f"DROP INDEX {name}, ADD INDEX {name} ({', '.join(columns[:-1])})"
+            for name, columns, unique in self.indexes("message")
+            if not unique
+        ]
+        for statement in (
+            f"ALTER TABLE message {', '.join(indexes)}",
+            "ALTER TABLE message REMOVE PARTITIONING",
+            "ALTER TABLE delivery REMOVE PARTITIONING",
+            "ALTER TABLE delivery ADD FOREIGN KEY (user_id) REFERENCES user (id) ON DELETE CASCADE,"
+            " ADD FOREIGN KEY (message_id) REFERENCES message (id) ON DELETE CASCADE",
+        ):
+            self.db.execute_sql(statement)
 
     def go_back_to_3(self) -> None:
         if self.on_mysql:
@@ -889,6 +920,7 @@ class TheBoardsSteps(MigrationCase):
         ]
         # All in one piece, and each the last of one or the first of one.
         for gaps in (cycle([1]), cycle([1, board_models.AT_ONCE - 1])):
+            Delivery.delete().execute()
             MessageRow.delete().execute()
             for sender, target, to_group, *readers in (
                 ("cat", "bob", False, self.bob),
@@ -905,6 +937,18 @@ class TheBoardsSteps(MigrationCase):
             whose = (MessageRow.sent_by, MessageRow.sent_to, MessageRow.in_group)
             found = [*MessageRow.select(*whose).order_by(MessageRow.id).tuples()]
             self.assertEqual(found, expected)
+
+    def test_messages_get_partitions(self) -> None:
+        """New messages are in the same ones as before."""
+        self.go_back(6)
+        before, there = self.schema(), [*MessageRow.select().order_by(MessageRow.id).dicts()]
+        migrations.upgrade(self.db, board.schema)
+        self.assertEqual(self.schema() == before, not self.on_mysql)
+        self.assertEqual([*MessageRow.select().order_by(MessageRow.id).dicts()], there)
+        bounds = [bounds_of(each) for each in (Delivery, MessageRow)]
+        expected = [self.last + NARROWEST] if self.on_mysql else None
+        self.assertEqual(bounds, [expected, expected])
+        self.assertEqual(self.say("ann", "bob", False, self.bob), self.last + 1)
 
     def test_since_when_members_are_members(self) -> None:
         dan = self.add_user("dan")
@@ -946,6 +990,7 @@ class TheBoardsSteps(MigrationCase):
         self.assertEqual(since, {**dict.fromkeys(since, newest), **known})
 
     def test_nothing_was_ever_said(self) -> None:
+        Delivery.delete().execute()
         MessageRow.delete().execute()
         self.go_back(2)
         migrations.upgrade(self.db, board.schema)

@@ -8,7 +8,7 @@ from bbs.core.values import State
 from bbs.rules import fleet_admin, fleet_transitions, membership, page_history
 from bbs.rules.fleet_admin import By
 from bbs.rules.page_history import NEWS_KEPT, Event, EventKind
-from bbs.scaling.controller import HOUSEKEEPING_INTERVAL
+from bbs.scaling.housekeeping import HOUSEKEEPING_INTERVAL
 from bbs.storage.models import Lease, LoginServer, News, Point, Server
 from bbs.testing import MemoryProvider
 from bbs.web.history import MOST_PLOTTED, chosen

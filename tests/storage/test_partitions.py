@@ -35,15 +35,19 @@ class PartitionsCase(RulesCase):
         """Do what housekeeping does; returns the changes."""
         changes = []
         while change := self.next_change(before):
-            for rule in expiry.PARTITIONS.release if change.drops else ():
-                start: int | None = 0
-                while start is not None:
-                    start = self.call(rule, change.bound, start)
+            if change.drops:
+                self.release(change.bound)
             expiry.PARTITIONS.carry_out(change)
             changes.append(change)
         while self.call(expiry.expire, before):
             pass
         return changes
+
+    def release(self, bound: int) -> None:
+        for rule in expiry.PARTITIONS.release:
+            start: int | None = 0
+            while start is not None:
+                start = self.call(rule, bound, start)
 
     def store(
         self, number: int, stored: float, size: int | None = None, reader: Caller | None = None
@@ -241,8 +245,7 @@ class Dropping(OnMySQLCase):
     def test_begun_anew_after_an_interruption(self) -> None:
         """Nothing is taken off twice."""
         for _ in range(2):
-            self.call(expiry.release_senders, self.BOUND, 0)
-            self.call(expiry.release_readers, self.BOUND, 0)
+            self.release(self.BOUND)
             self.assertEqual(self.inbox(self.ann).sent, 500)
             self.assertEqual(self.waiting_bytes(self.bob), 2)
 
@@ -250,8 +253,8 @@ class Dropping(OnMySQLCase):
         cat, dan = self.people("cat", "dan")
         self.patch(inboxes, "AT_ONCE", 1)
         self.patch(expiry, "LOOKED_THROUGH", 2)
-        for each in (cat, dan):
-            self.store(10 * each.id, 20.0, reader=each)
+        for number, each in ((40, cat), (50, dan)):
+            self.store(number, 20.0, reader=each)
         start: int | None = self.ann.id
         found = []
         while start is not None:

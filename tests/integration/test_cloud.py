@@ -135,16 +135,17 @@ class Machines(CloudCase):
         one, two = [
             (await self.launch(TagSpecifications=tagged(name)))["InstanceId"] for name in "ab"
         ]
-        self.assertEqual(
-            await self.described(Filters=[{"Name": "tag:bbs", "Values": ["b"]}]), {two: "pending"}
-        )
-        pending = [
-            {"Name": "instance-state-name", "Values": ["pending"]},
+        named = [{"Name": "tag:bbs", "Values": ["b"]}]
+        self.assertEqual([*await self.described(Filters=named)], [two])
+        running = [
+            {"Name": "instance-state-name", "Values": ["running"]},
             {"Name": "tag:bbs", "Values": ["a"]},
         ]
-        self.assertEqual(await self.described(Filters=pending), {one: "pending"})
         await self.is_(one, "running")
-        self.assertEqual(await self.described(Filters=pending), {})
+        self.assertEqual(await self.described(Filters=running), {one: "running"})
+        self.cloud.kill(one)
+        await self.is_(one, "terminated")
+        self.assertEqual(await self.described(Filters=running), {})
 
     async def test_pages(self) -> None:
         made = {(await self.launch())["InstanceId"] for _ in range(7)}

@@ -38,7 +38,12 @@ FORGOTTEN_AT_ONCE = 1000  # deliveries of somebody who leaves that one transacti
 def forget_reader(user: int) -> int:
     """Remove the oldest `FORGOTTEN_AT_ONCE` deliveries of `user`; returns how many. Removed
     messages count as delivered, so that the bytes that wait are right if nothing more is
-    removed."""
+    removed.
+
+    It locks the inbox first: whoever sends meanwhile has stored a delivery before, which is found,
+    or waits until the reader is gone.
+    """
+    inboxes.lock([user])
     oldest = _oldest(user, FORGOTTEN_AT_ONCE)
     if oldest:
         [last] = oldest[-1]

@@ -102,7 +102,7 @@ def uninstall(bin_folder: Path, name: str) -> None:
 def _with_dependencies(python: str) -> Path:
     """The environment that is copied."""
     version = run(python, "-c", "import sys; print(sys.executable, sys.version)", cwd=CHECKOUT)
-    digest = hashlib.sha256(version.encode())
+    digest = hashlib.sha256(version.encode() + bytes(_KEPT))  # Scripts have the folder's path.
     for source in (CHECKOUT / "setup.cfg", CHECKOUT / "pyproject.toml", Path(__file__)):
         digest.update(source.read_bytes())
     _KEPT.mkdir(parents=True, exist_ok=True)

@@ -65,9 +65,9 @@ class GaleraNode(MariaDB):
             f"gmcast.listen_addr=tcp://127.0.0.1:{group}",
             f"ist.recv_addr=127.0.0.1:{increments}",
             "gcache.size=32M",
-            # A node that is killed or frozen is left within two seconds, not five.
+            # A node that is killed or frozen is left after two seconds, not five.
             "evs.keepalive_period=PT0.2S;evs.inactive_check_period=PT0.2S",
-            "evs.suspect_timeout=PT1S;evs.inactive_timeout=PT2S;evs.install_timeout=PT2S",
+            "evs.suspect_timeout=PT2S;evs.inactive_timeout=PT4S;evs.install_timeout=PT4S",
         )
         others = ",".join(peer.address for peer in self.peers)
         own = [

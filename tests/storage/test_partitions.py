@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import peewee
@@ -260,8 +261,8 @@ class Dropping(OnMySQLCase):
         while start is not None:
             found.append([self.inbox(each).waiting for each in (self.bob, cat, dan)])
             start = self.call(expiry.release_readers, self.BOUND, start)
-        self.assertEqual(found[:4], [[6, 2, 2], [2, 2, 2], [2, 0, 2], [2, 0, 0]])
-        self.assertEqual(found[-1], [2, 0, 0])
+        released = [waiting for waiting, _ in groupby(found)]
+        self.assertEqual(released, [[6, 2, 2], [2, 2, 2], [2, 0, 2], [2, 0, 0]])
 
     def test_cut_off_between_two_tables(self) -> None:
         deliveries = partitions.PartitionedTables(TABLES[:1], MessageRow.stored)

@@ -69,6 +69,7 @@ nitpick_ignore = [
         "bbs.rules.auth.Question",
         "bbs.rules.placement.Seat",
         "bbs.storage.database.Database",
+        "bbs.storage.partitions.Change",
         "bbs.storage.schema.Schema",
         "bbs.core.values.Instance",
         "bbs.storage.statements.Bound",

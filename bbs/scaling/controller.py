@@ -70,6 +70,7 @@ MOVE_PAUSE = 1.0
 is empty within a minute."""
 
 RECALLED = 7200.0  # seconds for which launches of earlier controllers are of interest
+
 _log = Logger()
 
 

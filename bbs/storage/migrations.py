@@ -33,7 +33,13 @@ from bbs.storage.engines import DatabaseRefused
 from bbs.storage.framework_migrations import FIRST_SERVICE, STEPS
 from bbs.storage.models import MODELS, DatabaseWriter, Table, User
 from bbs.storage.mysql_servers import UPGRADING
-from bbs.storage.partitions import NARROWEST, bounds_of, partition_clause, partition_indexes
+from bbs.storage.partitions import (
+    NARROWEST,
+    TABLE_TIMEOUT,
+    bounds_of,
+    partition_clause,
+    partition_indexes,
+)
 from bbs.storage.schema import (
     ExtensionVersion,
     Schema,
@@ -52,11 +58,6 @@ since then have only added to it, with defaults in SQL. A step that removes some
 meaning, raises this to its own number: older servers must then be stopped before the upgrade."""
 
 LOCK_TIMEOUT = 60  # Seconds to wait for another server's upgrade, and for locks on tables.
-
-TABLE_TIMEOUT = 1
-"""Seconds that one change of MySQL's schema waits for transactions on the table. New statements on
-the table wait behind the change, but no longer than for an answer (1.4 s). Therefore the change
-gives up and is tried again."""
 
 UPGRADE = "upgrade"  # The name of the row of `DatabaseWriter` that is locked during an upgrade.
 RETRY_DELAY = 0.2  # Seconds until it is tried again: in these the other statements go on.

@@ -40,8 +40,11 @@ GROWTH = 8
 no measure for a week."""
 
 REST = "rest"  # The name of the last partition.
-LOCK_TIMEOUT = 1
-"""Seconds that a change waits for transactions on the table, as others wait behind it meanwhile."""
+
+TABLE_TIMEOUT = 1
+"""Seconds that one change of MySQL's schema waits for transactions on the table. New statements on
+the table wait behind the change, but no longer than for an answer (1.4 s). Therefore the change
+gives up and is tried again."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +96,12 @@ class PartitionedTables:
             return None
         since = written[-2] if len(written) > 1 else 0
         [(first, then)] = rows(times.where(key >= since).order_by(key).limit(1))
-        width = NARROWEST
+        needed = 0.0  # Few ids, or ids of a moment, are no measure.
         if now > then and last - first >= NARROWEST / 2:
-            share = max(0.0, now - before) / SHARES
-            before_last = bounds[-2] if len(bounds) > 1 else 0
-            most = GROWTH * max(NARROWEST, max(bounds, default=0) - before_last)
-            width = round(min(most, max(NARROWEST, share * (last - first) / (now - then))))
-        return Change(max([last, *bounds]) + width)
+            needed = (last - first) / (now - then) * (now - before) / SHARES
+        *_, before_last, end = 0, 0, *bounds
+        width = min(max(needed, NARROWEST), GROWTH * max(end - before_last, NARROWEST))
+        return Change(max(last, end) + round(width))
 
     @property
     def _last(self) -> type[Table]:
@@ -123,7 +125,7 @@ class PartitionedTables:
         changes = [_sql(table, change) for table in self.tables]
         connection = database.connection_apart(patient=True)
         with EXCEPTIONS, closing(connection), connection.cursor() as cursor:
-            for sql in (f"SET SESSION lock_wait_timeout = {LOCK_TIMEOUT}", *filter(None, changes)):
+            for sql in (f"SET SESSION lock_wait_timeout = {TABLE_TIMEOUT}", *filter(None, changes)):
                 cursor.execute(sql)
 
 
@@ -148,9 +150,7 @@ def bounds_of(table: type[Table]) -> Sequence[int] | None:
 
 def partition_clause(table: Any, bounds: Sequence[int]) -> str:
     """What makes a table one with partitions that end before `bounds`."""
-    parts = ", ".join(map(_partition, bounds))
-    rest = f"PARTITION {REST} VALUES LESS THAN MAXVALUE"
-    return f"PARTITION BY RANGE (`{table._meta.partitioned_by}`) ({parts}, {rest})"
+    return f"PARTITION BY RANGE (`{table._meta.partitioned_by}`) ({_partitions(bounds)})"
 
 
 def partition_indexes(table: Any) -> Sequence[Any]:
@@ -177,13 +177,13 @@ def _sql(table: Any, change: Change) -> str:
         return f"ALTER TABLE `{name}` DROP PARTITION {old}" if old else ""
     if max(bounds, default=0) >= change.bound:
         return ""
-    rest = f"PARTITION {REST} VALUES LESS THAN MAXVALUE"
-    new = f"{_partition(change.bound)}, {rest}"
-    return f"ALTER TABLE `{name}` REORGANIZE PARTITION {REST} INTO ({new})"
+    return f"ALTER TABLE `{name}` REORGANIZE PARTITION {REST} INTO ({_partitions([change.bound])})"
 
 
-def _partition(bound: int) -> str:
-    return f"PARTITION {_name(bound)} VALUES LESS THAN ({bound})"
+def _partitions(bounds: Sequence[int]) -> str:
+    """The last partitions of a table: those that end before `bounds`, and `REST`."""
+    ends = [(_name(bound), f"({bound})") for bound in bounds] + [(REST, "MAXVALUE")]
+    return ", ".join(f"PARTITION {name} VALUES LESS THAN {end}" for name, end in ends)
 
 
 def _name(bound: int) -> str:

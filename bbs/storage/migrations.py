@@ -216,9 +216,23 @@ def _ready(database: peewee.Database, schema: Schema, version: int) -> Versions 
         if not enough or _lacking(tables, schema.all_models) is not None:
             return None
         check(there, schema, version)
+        _remove_mark(tables)
     except (peewee.OperationalError, DatabaseRefused):
         return None  # The upgrade waits longer for the lock than a command does.
     return there
+
+
+def _remove_mark(tables: Mapping[str, Collection[str]]) -> None:
+    """Remove the mark of an upgrade on MySQL that was killed, unless one is at work."""
+    if DatabaseWriter._meta.table_name not in tables:
+        return
+    mark = DatabaseWriter.name == UPGRADING
+    if not DatabaseWriter.select().where(mark).exists():
+        return
+    lock = DatabaseWriter.select().where(DatabaseWriter.name == UPGRADE)
+    with suppress(peewee.OperationalError), DatabaseWriter._meta.database.atomic():
+        [*lock.for_update("FOR UPDATE NOWAIT")]
+        DatabaseWriter.delete().where(mark).execute()
 
 
 def _run_patiently(
@@ -422,7 +436,7 @@ def _lock_mysql(database: Any, patience: float) -> Iterator[Callable[[], None]]:
             try:
                 yield check
             finally:
-                # If this process is killed before, the next upgrade removes the row: until then no
+                # If this process is killed before, the next start removes the row: until then no
                 # other node is taken because this one is silent.
                 DatabaseWriter.delete().where(DatabaseWriter.name == UPGRADING).execute()
     finally:

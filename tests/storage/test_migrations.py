@@ -21,6 +21,7 @@ from bbs.storage import migrations, models
 from bbs.storage.engines import LOCK_TIMEOUT, DatabaseRefused, connect_to
 from bbs.storage.migrations import Migrator, migrator_of
 from bbs.storage.models import Action, Lease, LoginServer, Server, Session, User, Waiter
+from bbs.storage.mysql_servers import UPGRADING
 from bbs.storage.partitions import NARROWEST, bounds_of, is_partitioned
 from bbs.storage.schema import Schema, SchemaVersion, ServiceVersion, create_table
 from tests.database_case import DatabaseCase, on_both_databases
@@ -433,6 +434,20 @@ class Together(MigrationCase):
         self.upgrade()
         self.upgrading()
         self.assertEqual(self.upgrade(patience=0), (1, 1))
+        self.assertEqual(self.is_marked(), self.on_mysql)
+
+    def test_the_mark_of_one_that_was_killed_is_removed_at_the_next_start(self) -> None:
+        self.upgrade()
+        self.upgrading().kill()
+        self.assertEqual(self.is_marked(), self.on_mysql)
+        for _ in range(2):
+            self.assertEqual(self.upgrade(patience=0), (1, 1))
+            self.assertFalse(self.is_marked())
+
+    def is_marked(self) -> bool:
+        """Whether nodes of a cluster are told that an upgrade is at work."""
+        mark = models.DatabaseWriter.name == UPGRADING
+        return bool(models.DatabaseWriter.select().where(mark).exists())
 
     def test_one_that_takes_too_long(self) -> None:
         """Whoever waits says so in one line."""

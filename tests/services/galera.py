@@ -17,6 +17,10 @@ _RECOVERED = re.compile(r"WSREP: Recovered position:? *(\S+)")
 
 ADMIN = "admin"  # A user who may write to a server that is read-only, and make it so.
 
+_STANDING = """\
+SELECT variable_value FROM information_schema.global_status
+WHERE variable_name IN ('wsrep_cluster_size', 'wsrep_local_state_comment') ORDER BY variable_name"""
+
 AS_ROOT = Path(__file__).absolute().parent / "as-root"
 
 
@@ -138,6 +142,11 @@ class Galera:
                 if named.startswith(f"{other.folder.name} "):
                     return other
         return next(iter(running), None)
+
+    def is_whole(self) -> bool:
+        """Whether every node is in the group, and has all that the others have."""
+        synced = f"{len(self.nodes)}\nSynced\n"
+        return all(node.ask(_STANDING, ADMIN) == synced for node in self.nodes)
 
     def start(self) -> None:
         """Start all that do not run; the first one begins the cluster, unless another runs."""

@@ -9,13 +9,13 @@ import os
 import re
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
@@ -30,6 +30,10 @@ BETWEEN_STARTS = 0.3
 
 PATIENCE = 90.0
 """Seconds in which it must have started at last."""
+
+NODE_RESTART = 5.0
+"""Seconds until a node that was killed starts again: `RestartSec` of Debian's mariadb.service. One
+that is back before the group has left it keeps the others from agreeing for up to nine seconds."""
 
 STOPS_WITHIN = 20.0
 """Seconds within which a process ends that was asked to, on a machine with much else to do."""
@@ -61,6 +65,10 @@ class Part(ABC):
     @abstractmethod
     def pids(self) -> list[int]:
         """Its processes."""
+
+    def recover(self) -> Awaitable[None]:
+        """Fires when the next fault may hit it."""
+        return succeed(None)
 
     def aimed(self, number: float) -> Part:
         """This, and one of several by a number from 0 to 1."""
@@ -211,7 +219,8 @@ class Own(Part):
 
 
 class Cluster(Own):
-    """A Galera of the run's own: of its nodes, the one that is written to."""
+    """A Galera of the run's own: of its nodes, the one that is written to. It is busy until it is
+    whole again, as two of three nodes that are away take the third one with them."""
 
     def __init__(self, name: str, own: OwnGalera) -> None:
         super().__init__(name, own)
@@ -219,9 +228,15 @@ class Cluster(Own):
 
     async def kill(self, gone: Callable[[], None]) -> None:
         await self._end(GaleraNode.kill, gone)
+        await pause(NODE_RESTART)
 
     async def restart(self, gone: Callable[[], None]) -> None:
         await self._end(GaleraNode.stop, gone)
+
+    async def recover(self) -> None:
+        await self.own.start()
+        whole = partial(deferToThread, self._galera.is_whole)
+        await eventually(whole, f"all nodes of {self.name}", PATIENCE)
 
     def _writer(self) -> GaleraNode:
         node = self._galera.writer()
@@ -229,10 +244,8 @@ class Cluster(Own):
         return node
 
     async def _end(self, end: Callable[[GaleraNode], None], gone: Callable[[], None]) -> None:
-        node = await deferToThread(self._writer)
-        await deferToThread(end, node)
+        await deferToThread(end, await deferToThread(self._writer))
         gone()
-        await self.own.start()
 
     async def switch_over(self, seconds: float) -> None:
         """Let it serve readers only for a while, so that another one is written to."""

@@ -141,6 +141,7 @@ class Faults:
         fault = self._watch.begin(choice.kind, choice.target)
         try:
             await strike(lambda: self._watch.over(fault))
+            await choice.part.recover()
         except Exception as problem:
             self._broken = True
             self._figures.complain(f"{fault}: {type(problem).__name__}: {problem}")

@@ -20,7 +20,7 @@ order, and the run says how long it took at most until each kind of request was 
 | `figures.py` | what is counted and measured |
 | `checks.py` | whether all is there at the end |
 | `run.py` | a run, from the seed to the figures |
-| `migrations.py` | the upgrade of an old database, killed at every statement |
+| `migrations.py` | the upgrade of an older version's database, killed at every statement |
 
 A disk that is full needs root, for a mount of its own; clocks need `libfaketime`. A run that lacks
 one says so and goes without.

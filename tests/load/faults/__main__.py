@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet import task
 from twisted.logger import globalLogBeginner
 
-from tests.load.faults.migrations import cut_everywhere
+from tests.load.faults.migrations import FIRST, cut_everywhere
 from tests.load.faults.run import Plan, carry_out
 from tests.load.faults.world import DRIVERS, GALERA
 from tests.services import OwnGalera, needed
@@ -46,11 +46,17 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--migrations", action="store_true", help="kill an upgrade at every statement instead"
     )
+    parser.add_argument(
+        "--older",
+        default=FIRST,
+        metavar="VERSION",
+        help="what left the database of --migrations: 0.3.0, a commit (%(default)s)",
+    )
     parser.add_argument("--every", type=int, default=1, help="or at one of so many (%(default)s)")
     options = parser.parse_args(arguments)
     if options.migrations:
         with server_of(options.database) as url:
-            cuts = cut_everywhere(options.database, url, options.seed, options.every)
+            cuts = cut_everywhere(options.database, url, options.seed, options.every, options.older)
         print(cuts.text())
         raise SystemExit(bool(cuts.complaints))
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)

@@ -1,4 +1,4 @@
-"""The upgrade of a database that version 0.1.0 left, killed at every statement.
+"""The upgrade of a database that an older version left, killed at every statement.
 
 Somebody else ends the process, by SIGKILL, while it executes its n-th statement and when it has,
 for every n. Then `bbs db upgrade` finishes, and what is there is what it is after an upgrade that
@@ -14,8 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -23,10 +23,15 @@ from typing import Any
 
 from bbs.storage.engines import connect_to
 from tests.database_case import by_driver, execute_once
+from tests.load.bench.compare import checkout
 from tests.load.faults.upgrade import ABOUT, DONE
 from tests.load.faults.world import DRIVERS
+from tests.load.rolling.versions import WHEELS, environ, unpack
 from tests.paths import CHECKOUT
 from tests.storage.test_upgrade_0_1_0 import FIXTURES, load_dump
+
+FIRST = "0.1.0"
+"""The version whose databases are among the fixtures."""
 
 LONGEST = 0.02
 """Seconds, at most, that a statement has been under way when its process is killed."""
@@ -42,6 +47,7 @@ class Cuts:
     """What came of all of them."""
 
     database: str
+    older: str
     statements: int = 0
     cuts: int = 0
     longest: float = 0.0
@@ -50,7 +56,7 @@ class Cuts:
 
     def text(self) -> str:
         lines = [
-            f"an upgrade from 0.1.0 on {self.database}, {self.statements} statements:"
+            f"an upgrade from {self.older} on {self.database}, {self.statements} statements:"
             f" killed {self.cuts} times, {len(self.complaints)} not as an uninterrupted one,"
             f" the longest upgrade after it {self.longest:.2f} s"
         ]
@@ -58,10 +64,14 @@ class Cuts:
 
 
 class Old:
-    """A database of version 0.1.0, as often as it is wanted."""
+    """A database of an older version, as often as it is wanted: what 0.1.0 left, and where `tree`
+    has the code of a later version, upgraded by that."""
 
-    def __init__(self, database: str, folder: Path, server: str = "") -> None:
+    def __init__(
+        self, database: str, folder: Path, server: str = "", tree: Path | None = None
+    ) -> None:
         """:param server: the URL of a MySQL at which databases can be made."""
+        self._tree = tree
         self._sqlite = database == "sqlite"
         self._server = server
         self._file = folder / "bbs.sqlite3"
@@ -76,13 +86,26 @@ class Old:
         self.config.chmod(0o600)
 
     def restore(self) -> None:
-        """Have it as version 0.1.0 left it."""
+        """Have it as that version left it."""
         self.remove()
         if self._sqlite:
             shutil.copyfile(FIXTURES / "0.1.0.sqlite3", self._file)
         else:
             execute_once(self._server, f"CREATE DATABASE {self._name}")
             load_dump(self.url)
+        if self._tree is not None:
+            self.upgrade(self._tree).check_returncode()
+
+    def upgrade(self, tree: Path = CHECKOUT) -> subprocess.CompletedProcess[str]:
+        """Run `bbs db upgrade` of the code in `tree`."""
+        return subprocess.run(
+            [sys.executable, "-m", "bbs", "db", "upgrade", "--config", self.config],
+            cwd=self.config.parent,
+            env=_environment(tree),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
 
     def remove(self) -> None:
         if self._sqlite:
@@ -158,17 +181,34 @@ class Upgrade:
         return number
 
 
-def _environment() -> dict[str, str]:
-    here = str(CHECKOUT)
+def _environment(tree: Path = CHECKOUT) -> Mapping[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("BBS_")}
-    return {**kept, "PYTHONPATH": here}
+    return {**kept, **environ(tree)}
 
 
-def cut_everywhere(database: str, server: str = "", seed: int = 1, every: int = 1) -> Cuts:
-    """Kill an upgrade at each statement (at one of `every`, from one that the seed draws)."""
-    found, random = Cuts(database), Random(seed)
-    with tempfile.TemporaryDirectory(prefix="bbs-cuts-") as folder:
-        old = Old(database, Path(folder), server)
+@contextmanager
+def tree_of(older: str, folder: Path) -> Iterator[Path | None]:
+    """The code of a version with a wheel, or of a commit; None for the version of the fixtures."""
+    if older == FIRST:
+        yield None
+    elif older in (wheel.name.split("-")[1] for wheel in WHEELS.iterdir()):
+        yield unpack(folder, older)
+    else:
+        with checkout(older, folder) as tree:
+            yield tree
+
+
+def cut_everywhere(
+    database: str, server: str = "", seed: int = 1, every: int = 1, older: str = FIRST
+) -> Cuts:
+    """Kill an upgrade from the version `older` at each statement (at one of `every`, from one that
+    the seed draws)."""
+    found, random = Cuts(database, older), Random(seed)
+    with (
+        tempfile.TemporaryDirectory(prefix="bbs-cuts-") as folder,
+        tree_of(older, Path(folder)) as tree,
+    ):
+        old = Old(database, Path(folder), server, tree)
         try:
             old.restore()
             before = old.content()
@@ -197,13 +237,7 @@ def _cut(old: Old, found: Cuts, number: int, moment: str, seconds: float, whole:
         found.complaints.append(f"it ended before statement {number}")
         return
     began = time.monotonic()
-    finished = subprocess.run(
-        [sys.executable, "-m", "bbs", "db", "upgrade", "--config", old.config],
-        env=_environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    finished = old.upgrade()
     found.longest = max(found.longest, time.monotonic() - began)
     if finished.returncode:
         found.complaints.append(f"killed when {where[:200]}: {finished.stderr.strip()}")

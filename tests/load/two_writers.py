@@ -37,7 +37,7 @@ from bbs.storage.mysql import MySQLDatabase
 from bbs.storage.mysql_servers import Servers
 from bbs.storage.transaction_guard import TransactionGuard
 from tests.database_case import by_driver
-from tests.services import OwnGalera
+from tests.services import running_galera
 from tests.services.galera import ADMIN
 
 PEOPLE = 8
@@ -156,9 +156,7 @@ def _process(*arguments: object) -> subprocess.Popen[str]:
 
 
 def compare(seconds: float, tell: Callable[[str], None]) -> None:
-    galera = OwnGalera().server
-    try:
-        galera.start()
+    with running_galera() as galera:
         first, second = urls = [by_driver(node.url, IN_C) for node in galera.nodes[:2]]
         _process("--fill", first).communicate()
         said = _process("--fill", second).communicate()[1].splitlines()
@@ -175,8 +173,6 @@ def compare(seconds: float, tell: Callable[[str], None]) -> None:
             wrong = ", ".join(f"{n} {what}" for what, n in check(first, acknowledged).items())
             refused = sum(each["refused"] for each in outcomes)
             tell(f"{way}: {len(acknowledged)} acknowledged, {refused} refused, {wrong}")
-    finally:
-        galera.remove()
 
 
 def main() -> None:

@@ -19,7 +19,8 @@ import atexit
 import os
 import secrets
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -41,6 +42,7 @@ __all__ = [
     "common_mariadb",
     "environment",
     "needed",
+    "running_galera",
 ]
 
 S = TypeVar("S", bound=Server | Galera)
@@ -127,6 +129,17 @@ def common_mariadb() -> OwnMariaDB:
 
 class OwnGalera(OwnServer[Galera]):
     kind = Galera
+
+
+@contextmanager
+def running_galera() -> Iterator[Galera]:
+    """Three nodes, as long as the block lasts; it blocks."""
+    galera = OwnGalera().server
+    try:
+        galera.start()
+        yield galera
+    finally:
+        galera.remove()
 
 
 class OwnActiveMQ(OwnServer[ActiveMQ]):

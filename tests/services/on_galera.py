@@ -6,24 +6,18 @@ python -m tests.services.on_galera [--jobs N] NAME …
 from __future__ import annotations
 
 import os
-import secrets
 import subprocess
 import sys
 
 from tests.paths import CHECKOUT
-from tests.services.galera import Galera
-from tests.services.server import database_folder
+from tests.services import running_galera
 
 
 def main(arguments: list[str]) -> int:
-    galera = Galera(database_folder(CHECKOUT / ".services") / f"galera-{secrets.token_hex(4)}")
-    try:
-        galera.start()
+    with running_galera() as galera:
         environment = {**os.environ, "BBS_TEST_MYSQL_URL": galera.nodes[0].url}
         command = [sys.executable, "-m", "tests.run", *arguments]
         return subprocess.run(command, env=environment, cwd=CHECKOUT).returncode
-    finally:
-        galera.remove()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Measures the commands against an echo server that runs beside the service.
 
-    python -m tests.load.bench [--quick] [--json FILE] [--only COMMAND] [--compare REF]
+    python -m tests.load.bench [--quick] [--json FILE] [--only COMMAND] [--compare REF | --galera]
 
 The service runs on SQLite and its own broker; then, where `tests/services/start` has started them,
 on MariaDB and ActiveMQ, by each of its drivers. docs/benchmarks.md says what the figures mean. A
@@ -35,7 +35,7 @@ from tests.load.bench.options import (
     parser,
 )
 from tests.load.bench.people import HASHING, LINES
-from tests.services import environment
+from tests.services import environment, running_galera
 
 
 def main(argv: Sequence[str]) -> int:
@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
         Path(options.json).write_text(text + "\n")
     partial = options.quick or options.only or options.embedded or options.connections
     partial = partial or options.driver
-    if options.write or (options.write is None and not partial and not options.compare):
+    if options.write or (options.write is None and not partial and not run.compares):
         if options.only or options.driver:
             # These tables are of all commands, on all databases.
             for name in ("goals", "goals by PyMySQL", "summary"):
@@ -77,6 +77,8 @@ class Run:
     def __init__(self, options: argparse.Namespace, folder: Path) -> None:
         self._options = options
         self._folder = folder
+        self.compares = bool(options.compare or options.galera)
+        """Whether each service is measured in two forms."""
         self._pace = pace_of(options)
         self._many_seconds = options.many_seconds or (2.0 if options.quick else 12.0)
         self.drivers: dict[str, str] = {}
@@ -102,6 +104,9 @@ class Run:
             if options.compare:
                 root = stack.enter_context(compare.checkout(options.compare, folder))
                 forms.append(processes.Form(root=root))
+            if options.galera:
+                galera = stack.enter_context(running_galera())
+                forms.insert(0, processes.Form(server=galera.nodes[0].url))
             measured = [*databases(options)]
             for name in measured:
                 self._service(name, means, forms)
@@ -112,7 +117,7 @@ class Run:
 
     def _wanted(self, what: str) -> bool:
         only = self._options.only
-        return what in only if only else not self._options.compare
+        return what in only if only else not self.compares
 
     def _service(self, name: str, means: Means, forms: Sequence[processes.Form]) -> None:
         options = self._options
@@ -120,7 +125,7 @@ class Run:
         logs_in = self._wanted(LOGINS) and name != IN_PYTHON
         if not commands and not logs_in:
             return
-        heading = report.COMPARED if options.compare else report.COMMANDS
+        heading = report.COMPARED if self.compares else report.COMMANDS
         if name in SCHEMES:
             self.drivers[name] = driver_of(SCHEMES[name])
         by = self.drivers.get(name, "")
@@ -140,7 +145,7 @@ class Run:
             )
             for figures in Bench(means, services).measure(commands, connections):
                 found.append(figures)
-                make = report.compared_row if options.compare else report.command_row
+                make = report.compared_row if self.compares else report.command_row
                 self._print(heading, make(*figures), figures)
             if logs_in:
                 print(f"\n{report.columns(report.STORMS)}", flush=True)
@@ -183,7 +188,7 @@ class Run:
     def tables(self, before: str) -> dict[str, str]:
         """Markdown by the names of the tables in docs/benchmarks.md and results.md."""
         tables = {}
-        if not self._options.compare:
+        if not self.compares:
             every = self.checks()
             if in_python := every.pop(IN_PYTHON, None):
                 by_pymysql = report.goal_rows({IN_PYTHON: in_python})
@@ -245,7 +250,8 @@ SCHEMES = {MARIADB: engines.IN_C, IN_PYTHON: engines.IN_PYTHON}
 
 def databases(options: argparse.Namespace) -> Iterator[str]:
     """Those that there are here, and are wanted."""
-    yield SQLITE
+    if not options.galera:
+        yield SQLITE
     found = environment()
     if options.embedded:
         return
@@ -271,7 +277,7 @@ def started(name: str, folder: Path, form: processes.Form) -> Iterator[processes
     else:
         found, scheme = environment(), form.scheme(SCHEMES[name])
         with (
-            processes.own_database(found["BBS_TEST_MYSQL_URL"], scheme) as url,
+            processes.own_database(form.server or found["BBS_TEST_MYSQL_URL"], scheme) as url,
             processes.external(folder, url, found["BBS_TEST_ACTIVEMQ_URL"], form) as login,
         ):
             yield login

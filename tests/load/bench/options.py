@@ -59,6 +59,11 @@ def parser(description: str | None) -> argparse.ArgumentParser:
         "--compare", metavar="REF", help="run the code of that commit, too; commands alone"
     )
     parser.add_argument(
+        "--galera",
+        action="store_true",
+        help="compare three nodes of Galera with the MariaDB; commands alone",
+    )
+    parser.add_argument(
         "--many-seconds",
         type=float,
         metavar="S",

@@ -69,6 +69,9 @@ class Form:
     more: str = ""
     """What its configuration has beside."""
 
+    server: str = ""
+    """The URL of a MySQL that has its database in the place of the tests'."""
+
     def configuration(self, port: int, database: str, broker: str, provider: str = "local") -> str:
         """The text of its configuration file."""
         return (

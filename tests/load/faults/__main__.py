@@ -15,7 +15,7 @@ from twisted.logger import globalLogBeginner
 from tests.load.faults.migrations import FIRST, cut_everywhere
 from tests.load.faults.run import Plan, carry_out
 from tests.load.faults.world import DRIVERS, GALERA
-from tests.services import OwnGalera, needed
+from tests.services import needed, running_galera
 
 
 @contextmanager
@@ -24,12 +24,8 @@ def server_of(database: str) -> Iterator[str]:
     if database != GALERA:
         yield needed("BBS_TEST_MYSQL_URL") if database in DRIVERS else ""
         return
-    own = OwnGalera().server
-    try:
-        own.start()
-        yield own.nodes[0].url
-    finally:
-        own.remove()
+    with running_galera() as galera:
+        yield galera.nodes[0].url
 
 
 def main(arguments: list[str]) -> None:

@@ -245,10 +245,10 @@ class Page(SynchronousTestCase):
         self.assertEqual(
             [*report.worsened(checks(30.1, 0.04, 3.0), before)],
             [
-                "post on SQLite: 30.1 × echo, 18.6 in docs/benchmarks.md (+62 %)",
-                "post on MariaDB: 30.1 × echo, 18.6 in docs/benchmarks.md (+62 %)",
-                "post on MariaDB: 0.04 of echo, 0.05 in docs/benchmarks.md (-20 %)",
-                "everything on MariaDB: 3 refused, 0 in docs/benchmarks.md",
+                "post on SQLite: 30.1 × echo, 18.6 in results.md (+62 %)",
+                "post on MariaDB: 30.1 × echo, 18.6 in results.md (+62 %)",
+                "post on MariaDB: 0.04 of echo, 0.05 in results.md (-20 %)",
+                "everything on MariaDB: 3 refused, 0 in results.md",
             ],
         )
 

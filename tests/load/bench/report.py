@@ -236,7 +236,7 @@ def goal_rows(checks: Mapping[str, Iterable[Check]]) -> tuple[Row, list[Row]]:
     return heading, [(*what, *row, *[""] * (width - len(row))) for what, row in rows.items()]
 
 
-def reached(page: Path = PAGE) -> Mapping[tuple[str, str, str], float]:
+def reached(page: Path = RESULTS) -> Mapping[tuple[str, str, str], float]:
     """The figures that the table of goals on `page` says were reached, by service, what is measured
     and the figure's name."""
     found: dict[tuple[str, str, str], float] = {}
@@ -265,7 +265,7 @@ def worsened(
                 change = f" ({100 * (each.reached / was - 1):+.0f} %)" if was else ""
                 yield (
                     f"{each.what} on {service}: {number(each.reached)} {each.figure},"
-                    f" {number(was)} in docs/{PAGE.name}{change}"
+                    f" {number(was)} in {RESULTS.name}{change}"
                 )
 
 

@@ -6,6 +6,7 @@ What is broken, by whom it is used meanwhile and what is checked is in `tests/lo
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
@@ -24,6 +25,9 @@ PROCESSES = Plan("sqlite", 9, FAULTS, only=("login server", "app server"))
 
 SERVERS = Plan("mysql", 27, FAULTS, only=("database", "broker"))
 """The broker is killed, and then the database."""
+
+WRITERS = Plan("galera", 6, FAULTS, only=("database",))
+"""The node that is written to serves readers only, and then the next one is killed."""
 
 SEED = 1
 
@@ -46,6 +50,9 @@ class Faults(ServiceCase):
     async def test_mariadb_and_activemq(self) -> None:
         await self.broken(SERVERS)
 
+    async def test_galera(self) -> None:
+        await self.broken(WRITERS)
+
 
 class KilledUpgrades(TestCase):
     """One statement of each; `python -m tests.load.faults --migrations` takes all."""
@@ -62,3 +69,7 @@ class KilledUpgrades(TestCase):
     async def test_on_mariadb(self) -> None:
         server = needed("BBS_TEST_MYSQL_URL")
         self.is_as_if_never_killed(await deferToThread(cut_everywhere, "mysql", server, SEED, 110))
+
+    async def test_from_0_3_0(self) -> None:
+        cut = partial(cut_everywhere, older="0.3.0", every=110)
+        self.is_as_if_never_killed(await deferToThread(cut, "sqlite"))

@@ -231,7 +231,7 @@ def _remove_mark(tables: Mapping[str, Collection[str]]) -> None:
         return
     lock = DatabaseWriter.select().where(DatabaseWriter.name == UPGRADE)
     with suppress(peewee.OperationalError), DatabaseWriter._meta.database.atomic():
-        [*lock.for_update("FOR UPDATE NOWAIT")]
+        [*lock.for_update(nowait=True)]
         DatabaseWriter.delete().where(mark).execute()
 
 

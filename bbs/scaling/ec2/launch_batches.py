@@ -31,7 +31,7 @@ from bbs.scaling.ec2.client import EC2Client
 from bbs.scaling.ec2.errors import LATER, EC2Error
 from bbs.scaling.ec2.instance_states import REMEMBERED, EC2Instance
 from bbs.scaling.ec2.launch_request import LAUNCH_TAG, LaunchStrategy, member, strategies
-from bbs.scaling.ec2.throttle import RATES
+from bbs.scaling.ec2.throttle import RATES, Refusals
 
 LARGEST = 250
 """Instances in a call of RunInstances. EC2 would take 1,000, if its bucket is full: where others in
@@ -39,7 +39,6 @@ the account use half of it, more than 500 were never launched. Where it has capa
 fewer, it launches none."""
 
 AT_ONCE = RATES["RunInstances"].size  # launches that need no batch
-NOT_ASKED = 600.0  # seconds for which nothing is launched in batches after one was refused
 
 _WRITTEN = re.compile(
     r"(?:.*, )?(?P<strategy>[^,]+), one of (?P<count>\d+) \((?P<id>[0-9a-f]{32})\)"
@@ -107,14 +106,14 @@ class BatchNames:
         self._seconds = clock.seconds
         self._under_way: set[str] = set()
         self._named: dict[str, float] = {}  # when, as lists lag behind
-        self._refused_at = float("-inf")
+        self._refusals = Refusals(clock)
 
     def name(self, listed: Iterable[EC2Instance]) -> None:
         """Tag those of the `listed` instances that have no tag yet. If that fails, the next list
         shows them again."""
         now = self._seconds()
         self._named = {id: at for id, at in self._named.items() if now - at < REMEMBERED}
-        if now - self._refused_at < NOT_ASKED:
+        if self._refusals.is_recent:
             return
         for machine in listed:
             is_known = machine.id in self._under_way or machine.id in self._named
@@ -132,6 +131,6 @@ class BatchNames:
         result.trap(EC2Error, CancelledError)
         error = result.value
         is_refused = isinstance(error, EC2Error) and error.verdict not in LATER
-        if is_refused and self._seconds() - self._refused_at >= NOT_ASKED:
-            self._refused_at = self._seconds()
+        if is_refused and not self._refusals.is_recent:
+            self._refusals.note()
             _log.warn("{instance} is not tagged: {error}", instance=id, error=str(error))

@@ -36,6 +36,7 @@ from bbs.scaling.ec2.instance_states import EC2Instance, InstanceStates, machine
 from bbs.scaling.ec2.launch_batches import LaunchBatch
 from bbs.scaling.ec2.launch_request import Basis, Data, LaunchStrategy, strategies
 from bbs.scaling.ec2.spot_fleet import NoSpot, SpotFleet, SpotFleets
+from bbs.scaling.ec2.throttle import Refusals
 from bbs.scaling.pools import DOUBTFUL
 
 SETTLES = 30.0
@@ -79,7 +80,7 @@ class InstanceLauncher:
         self._missed: dict[str, float] = {}  # since when lists lack one of a batch
         self._void: dict[str, EC2Error] = {}  # why batches of which none is launched have failed
         self._shared = SingleFlight()
-        self._batch_refused_at = float("-inf")
+        self._batch_refusals = Refusals(self.clock)
 
     @property
     def lacking_pools(self) -> Collection[str]:
@@ -104,7 +105,7 @@ class InstanceLauncher:
 
     def batches(self, strategies: Collection[str]) -> list[tuple[str, str]]:
         """As `IMakesBatches` has it."""
-        if self._seconds() - self._batch_refused_at < launch_batches.NOT_ASKED:
+        if self._batch_refusals.is_recent:
             return []
         return [*launch_batches.batches(strategies, self.config, self.lacking_pools)]
 
@@ -201,7 +202,7 @@ class InstanceLauncher:
                 raise
         self.forget(launch_id)
         if not self.known.of(launch_id):
-            self._batch_refused_at = self._seconds()
+            self._batch_refusals.note()
             raise EC2Error(Verdict.ELSEWHERE, "NoInstance", f"EC2 gave no instance of {batch}")
 
     async def _launch_batch(self, launch_id: str, batch: LaunchBatch, basis: Basis) -> None:
@@ -231,7 +232,7 @@ class InstanceLauncher:
             if error.verdict in (Verdict.QUOTA, Verdict.REFUSED):
                 # A quota may have room for some, and the login server no right to a batch.
                 _log.info("launches are made one by one: {error}", error=str(error))
-                self._batch_refused_at = self._seconds()
+                self._batch_refusals.note()
             if any(map(self._may_still_come, ids)):
                 raise _undecided(error) from None
             # By the next strategy, or one by one, it may work.

@@ -28,9 +28,9 @@ from bbs.config import EC2
 from bbs.scaling.ec2.client import EC2Client
 from bbs.scaling.ec2.errors import LACKS, LATER, EC2Error, Verdict, judge
 from bbs.scaling.ec2.launch_request import Data, LaunchStrategy, is_burstable, strategies
+from bbs.scaling.ec2.throttle import Refusals
 
 MOST_POOLS = 300  # EC2's limit for a fleet's overrides
-NOT_ASKED = 600.0  # seconds for which no fleet is asked for after one was refused
 
 _NAME = re.compile(r"the best of \d+ pools as Spot \((?P<mask>[0-9a-f]+)/(?P<among>[0-9a-f]{8})\)")
 
@@ -185,18 +185,17 @@ class SpotFleets:
 
     def __init__(self, client: EC2Client, clock: IReactorTime) -> None:
         self._client = client
-        self._seconds = clock.seconds
-        self._refused_at = float("-inf")
+        self._refusals = Refusals(clock)
         self._said = False
         self._left: set[str] = set()  # launch templates that could not be deleted yet
 
     @property
     def are_asked(self) -> bool:
-        return self._seconds() - self._refused_at >= NOT_ASKED
+        return not self._refusals.is_recent
 
     def refused(self, error: EC2Error) -> None:
         """Note that a fleet was refused, and say so once."""
-        self._refused_at = self._seconds()
+        self._refusals.note()
         if not self._said:
             self._said = True
             _log.warn("Spot is asked for pool by pool: {error}", error=str(error))

@@ -24,7 +24,27 @@ DESCRIBING_PATIENCE, CHANGING_PATIENCE = 10.0, 15.0
 FIRST_CLOSURE, LONGEST_CLOSURE = 1.0, 20.0  # seconds for which a throttle is closed
 _ALMOST = 1e-9  # of a token, as sums of seconds are not exact
 
+NOT_ASKED = 600.0
+"""Seconds for which EC2 is not asked again for what it refused: an operator has to give the login
+server a right, or the account a quota."""
+
 _log = Logger()
+
+
+class Refusals:
+    """Remembers that EC2 has refused one kind of call within the last `NOT_ASKED` seconds."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._seconds = clock.seconds
+        self._last = float("-inf")
+
+    @property
+    def is_recent(self) -> bool:
+        return self._seconds() - self._last < NOT_ASKED
+
+    def note(self) -> None:
+        """Note that it was refused now."""
+        self._last = self._seconds()
 
 
 class ThrottleRate(NamedTuple):

@@ -7,9 +7,9 @@ from zope.interface.verify import verifyObject
 
 from bbs.core.batching import GATHER
 from bbs.scaling.ec2.instance_states import REMEMBERED
-from bbs.scaling.ec2.launch_batches import NOT_ASKED
 from bbs.scaling.ec2.launch_request import member
 from bbs.scaling.ec2.launches import LISTED_AFTER_END, SETTLES
+from bbs.scaling.ec2.throttle import NOT_ASKED
 from bbs.scaling.interfaces import IMakesBatches, LaunchFailed, ProviderUnavailable
 from tests.scaling.ec2.case import ProviderCase, no_answer
 from tests.scaling.ec2.tools import client_error

@@ -16,7 +16,8 @@ from bbs.scaling.ec2 import spot_fleet
 from bbs.scaling.ec2.errors import EC2Error, Verdict
 from bbs.scaling.ec2.launch_request import LaunchStrategy, strategies
 from bbs.scaling.ec2.launches import LACK_REMEMBERED, LaunchPlacement
-from bbs.scaling.ec2.spot_fleet import MOST_POOLS, NOT_ASKED, fleet_of, parse, spot_pools
+from bbs.scaling.ec2.spot_fleet import MOST_POOLS, fleet_of, parse, spot_pools
+from bbs.scaling.ec2.throttle import NOT_ASKED
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
 from tests.scaling.ec2.case import CONFIG, ProviderCase, no_answer
 from tests.scaling.ec2.tools import client_error

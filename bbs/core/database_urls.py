@@ -67,6 +67,8 @@ class MySQLURL:
 
 def _place(text: str) -> Place:
     parts = urlsplit(f"//{text}")
-    if not parts.hostname or parts.port == 0:
+    host = parts.hostname or ""
+    # (Between brackets, `urlsplit` takes addresses alone.)
+    if not (text.startswith("[") or re.fullmatch(r"[\w.-]+", host)) or parts.port == 0:
         raise ValueError("not HOST or HOST:PORT")
-    return Place(parts.hostname, parts.port or PORT)
+    return Place(host, parts.port or PORT)

@@ -62,6 +62,7 @@ MOST_CACHED = 1 << 23  # Bytes that a thread caches of a table, and what one rul
 LONGEST_CACHED = 2048  # Bytes of a row that is cached.
 AROUND_CACHED = 150  # Bytes that Python needs for one, beside its own.
 LOG_INTERVAL = 1.0  # Seconds between two lines in the log that the database is away.
+REASON_INTERVAL = 60.0  # Seconds until another reason is logged, while it is away all the time.
 FULL_INTERVAL = 60.0
 """Seconds between two lines in the log that there is no room, and those for which the database
 counts as full after it could not write."""
@@ -198,7 +199,7 @@ class Database:
         self._deadlines = Deadlines(reactor, DEADLINE, self._check_deadline)
         self._away: set[bool] = set()
         """The kinds of calls that failed last: False reads, True writes."""
-        self._logged_away = False
+        self._logged_trouble: str | None = None  # Why it is away, as the log says.
         self._logged_at = float("-inf")
         self.on_answer: Callable[[float], None] = lambda seconds: None
         """Called in the span of each answered call, with the seconds that it took since `run`."""
@@ -376,7 +377,8 @@ class Database:
         return None
 
     def _note_state(self, writes: bool, trouble: str | None) -> None:
-        """Note that the database served a call, or did not (`trouble`); log each change once."""
+        """Note that the database served a call, or did not (`trouble`); log each change once, and
+        another reason after a while."""
         if trouble is not None:
             self._away.add(writes)
         else:
@@ -384,11 +386,13 @@ class Database:
             self._away -= {False, writes}
         # The state may change with each call, if the database serves some and not others.
         now = self._reactor.seconds()
-        if trouble is not None and not self._logged_away and now - self._logged_at >= LOG_INTERVAL:
-            self._logged_away, self._logged_at = True, now
-            _log.error("database is away: {trouble}", trouble=trouble)
-        elif self.available and self._logged_away:
-            self._logged_away = False
+        if trouble is not None and trouble != self._logged_trouble:
+            interval = LOG_INTERVAL if self._logged_trouble is None else REASON_INTERVAL
+            if now - self._logged_at >= interval:
+                self._logged_trouble, self._logged_at = trouble, now
+                _log.error("database is away: {trouble}", trouble=trouble)
+        elif self.available and self._logged_trouble is not None:
+            self._logged_trouble = None
             _log.info("database is back")
 
 

@@ -44,6 +44,8 @@ _RETURNING_SINCE = (10, 5)  # The version of MariaDB; MySQL has no version from 
 WATCH_INTERVAL = 1.0  # Seconds between two looks at the heartbeats of others.
 LOOKS = round(1.5 * SILENCE / WATCH_INTERVAL)  # At the most.
 
+_OF_DRIVERS = range(2000, 3000)  # Numbers of errors that no server sends.
+
 _BEGIN = "BEGIN;"
 _GUARD = "bbs"  # The name of a savepoint.
 _ON_DUPLICATE = " ON DUPLICATE KEY UPDATE "
@@ -179,13 +181,12 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
                 connection.close()
                 if not isinstance(error, pymysql.Error):
                     raise
-                troubles.append(error)
+                troubles.append(_told_by(place, error))
                 continue
             self.state.generation = self.servers.generation
             return connection
         # What a server says of itself tells more than that others are not there.
-        said = mysql_errors.OPTION_PREVENTS_STATEMENT
-        raise next((each for each in troubles if each.args[:1] == (said,)), troubles[0])
+        raise min(troubles, key=_said_by_none)
 
     def connection_apart(self, patient: bool = False) -> Any:
         """Make a connection of the driver's that is no thread's: its owner closes it. If `patient`,
@@ -300,3 +301,19 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
                     cursor.execute(sql, row)
             else:
                 cursor.executemany(sql, rows)
+
+
+def _told_by(place: Place, error: pymysql.Error) -> pymysql.Error:
+    """The error of the server at `place`, whose text names that."""
+    if len(error.args) != 2 or error.args[0] == mysql_errors.OPTION_PREVENTS_STATEMENT:
+        return error
+    told = type(error)(error.args[0], f"{place}: {error.args[1]}")
+    return told.with_traceback(error.__traceback__)
+
+
+def _said_by_none(error: Exception) -> int:
+    """0 for why a server is not to be written to, 1 for what else one says, 2 for silence."""
+    code = error.args[0] if error.args else None
+    if code == mysql_errors.OPTION_PREVENTS_STATEMENT:
+        return 0
+    return 2 if not isinstance(code, int) or code in (0, *_OF_DRIVERS) else 1

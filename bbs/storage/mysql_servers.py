@@ -18,8 +18,11 @@ from typing import Any
 
 import pymysql
 import pymysql.constants.ER as mysql_errors
+from twisted.logger import Logger
 
 from bbs.core.database_urls import Place
+
+_log = Logger()
 
 _VARIABLES = (
     *("version", "version_comment", "hostname", "port"),
@@ -217,9 +220,12 @@ class Servers:
             cursor.execute("SET SESSION wsrep_sync_wait = 15")
             self._claim(cursor, facts)
             cursor.execute("SET SESSION wsrep_sync_wait = 0")
-        if place != self.current or (self.facts and facts.node != self.facts.node):
+        before, self.facts = self.facts, facts
+        if place != self.current or (before and facts.node != before.node):
+            self.current = place
             self.generation += 1
-        self.current, self.facts = place, facts
+            if before:
+                _log.warn("the database's server is {facts} now", facts=str(facts))
 
     def leave(self) -> None:
         """Note that the server in use does not serve writers any more, wherever its name leads."""
@@ -240,7 +246,8 @@ class Servers:
             if writer is not None and not self._is_free(cursor, writer, facts):
                 raise cannot_write(
                     f"this server would write to {facts.node}, and others write to {writer}, of the"
-                    " same cluster: let every database.url name the same node first"
+                    " same cluster: name that node in database.url, too; if it has just failed,"
+                    " wait until it is out of the cluster"
                 )
             # A transaction of another node that does the same makes one of them fail.
             with suppress(pymysql.IntegrityError, pymysql.OperationalError):

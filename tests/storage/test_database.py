@@ -26,6 +26,7 @@ from bbs.storage.database import (
     COMMIT_GRACE,
     DEADLINE,
     FULL_INTERVAL,
+    REASON_INTERVAL,
     START_PATIENCE,
     Database,
     bulk,
@@ -166,6 +167,18 @@ class OnSQLite(OurContract, SynchronousTestCase):
         self.assertEqual(self.told, ["database is away: database is locked"])
         other.execute_sql("ROLLBACK")
         self._call(self._add, "go")
+
+    def test_another_reason_is_logged_after_a_while(self) -> None:
+        def fail(reason: str) -> None:
+            raise raised(sqlite3.OperationalError(reason))
+
+        for _ in range(2):
+            for reason in ("disk I/O error", "unable to open database file"):
+                self._unavailable(self.database.run(fail, reason))
+            self.assertEqual(self.told, ["database is away: disk I/O error"])
+        self.clock.advance(REASON_INTERVAL)
+        self._unavailable(self.database.run(fail, "unable to open database file"))
+        self.assertEqual(self.told[1:], ["database is away: unable to open database file"])
 
     def test_a_lock_is_not_asked_for(self) -> None:
         self.assertFalse(for_update(ContractEntry.select()).sql()[0].endswith(" FOR UPDATE"))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
+import peewee
 import pymysql
 import pymysql.constants.ER as mysql_errors
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.core.database_urls import MySQLURL, Place
+from bbs.storage.engines import IN_PYTHON, connect_to
 from bbs.storage.mysql_servers import SILENCE, UPGRADING, ServerFacts, Servers
 
 A, B, C = (Place("127.0.0.1", port) for port in (1, 2, 3))
@@ -49,7 +53,7 @@ class URLs(SynchronousTestCase):
             self.assertEqual((parsed.name, parsed.tls_ca), ("board", "/ca.pem"))
 
     def test_malformed(self) -> None:
-        for hosts in ("db,db", "db:1,db:1", "db:0", "db:x,other", "db,,other"):
+        for hosts in ("db,db", "db:1,db:1", "db:0", "db:x,other", "db,,other", "db, other", "db;a"):
             self.assertRaises(ValueError, MySQLURL.parse, f"mysql://bbs:p@{hosts}/board")
         for rest in ("", "/", "/a/b", "/a?ssl=1", "/a#b"):
             self.assertRaises(ValueError, MySQLURL.parse, f"mysql://bbs:p@db{rest}")
@@ -170,8 +174,14 @@ class Choosing(SynchronousTestCase):
             ({**MARIADB, "hostname": "two"}, B, 1),  # Its name leads elsewhere now.
         ):
             before = self.servers.generation
-            self.servers.check(Cursor(said), place)
+            with capturedLogs() as log:
+                self.servers.check(Cursor(said), place)
             self.assertEqual(self.servers.generation - before, change)
+            node = f"{said['hostname']}:3306; "
+            told = [formatEvent(event) for event in log]
+            self.assertEqual(
+                [node in line and line.endswith(" now") for line in told], [True] * change
+            )
 
     def test_one_that_serves_readers_only_is_not_taken(self) -> None:
         self.assertIn("one:3306 is read-only", self.refused({**MARIADB, "read_only": "ON"}, A))
@@ -251,3 +261,32 @@ class Choosing(SynchronousTestCase):
             pymysql.OperationalError, self.servers.check, Slow(OTHER_NODE, []), B
         )
         self.assertIn("others write to n1", error.args[1])
+
+
+class SeveralAway(SynchronousTestCase):
+    """No server serves writers: the error is of the one that says most."""
+
+    def trouble(self, **said: Exception) -> str:
+        """The error where servers at these hosts raise an error: as one connects, or answers."""
+
+        def open_connection(options: dict[str, Any]) -> Any:
+            error = said[options["host"]]
+            if error.args[0] > 2000:
+                raise error
+            connection = mock.MagicMock()
+            connection.cursor.return_value.__enter__.return_value.execute.side_effect = error
+            return connection
+
+        database: Any = connect_to(f"{IN_PYTHON}://bbs:p@{','.join(said)}/board")
+        database._open = open_connection
+        error = self.assertRaises(peewee.OperationalError, database.connect)
+        return str(error.args[1])
+
+    def test_one_that_answers_says_more_than_one_that_is_away(self) -> None:
+        away = pymysql.OperationalError(2003, "Can't connect to MySQL server on 'one'")
+        no_group = pymysql.OperationalError(1047, "WSREP has not yet prepared node")
+        read_only = pymysql.OperationalError(1290, "two:3306: it is read-only")
+        self.assertEqual(self.trouble(one=away), away.args[1])
+        self.assertEqual(self.trouble(one=away, two=read_only, three=no_group), read_only.args[1])
+        expected = "three:3306: WSREP has not yet prepared node"
+        self.assertEqual(self.trouble(one=away, two=away, three=no_group), expected)

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from bbs.core.addresses import PRIVATE, Address, ListeningPlace, ServerPlace, fill_name, has_tls
-from bbs.core.database_urls import IN_C, IN_PYTHON, MySQLURL
+from bbs.core.database_urls import FORM, IN_C, IN_PYTHON, MalformedURL, MySQLURL
 from bbs.core.values import UNITS, Rate, Size
 
 T = TypeVar("T")
@@ -176,7 +176,9 @@ def _is_database(url: str) -> bool:
     named = MySQLURL.parse(url)
     if named.scheme == IN_C and find_spec("_mysql_connector") is None:
         raise NotInstalled(f"{IN_C}:// needs a driver in C: pip install 'txbbs[fast-mysql] >= 0.4'")
-    return bool(named.user)
+    if not named.user:
+        raise MalformedURL("USER is missing")
+    return True
 
 
 def _is_broker(url: str) -> bool:
@@ -287,7 +289,7 @@ collector_or_none = text(
 )
 share = _number("a number from 0 to 1", lambda found: 0 <= found <= 1)
 database_url = text(
-    '"sqlite:///PATH" or "mysql://USER:PASSWORD@HOST:3306,HOST2:3306/NAME?tls_ca=FILE", with hosts'
+    f'"sqlite:///PATH" or "{FORM}", with hosts'
     f" in the order in which they are tried ({_ESCAPES};"
     f' "{IN_PYTHON}://…", or "{IN_C}://…" where txbbs[fast-mysql] is installed),'
     f" or {_REFERENCE}",

@@ -1,4 +1,4 @@
-"""URLs of databases: `mysql://USER:PASSWORD@HOST1:3306,HOST2:3306/NAME?tls_ca=FILE`."""
+"""URLs of databases of MySQL, of the form `FORM`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ IN_PYTHON = "mysql+pymysql"
 SCHEMES = (BY_ANY, IN_C, IN_PYTHON)
 """The schemes of MySQL, named as in SQLAlchemy; two of them name the driver."""
 
+FORM = "mysql://USER:PASSWORD@HOST:3306,HOST2:3306/NAME?tls_ca=FILE"
+
 PORT = 3306
 
 
@@ -24,6 +26,10 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class MalformedURL(ValueError):
+    """The reason why a URL is malformed, without any part of it, as that may be of a password."""
 
 
 @dataclass(frozen=True)
@@ -39,22 +45,22 @@ class MySQLURL:
 
     @classmethod
     def parse(cls, url: str) -> MySQLURL:
-        """ValueError if `url` is malformed."""
+        """MalformedURL if it is so, or another ValueError."""
         parts = urlsplit(url)
         options = parse_qs(parts.query, keep_blank_values=True)
         login, _, hosts = parts.netloc.rpartition("@")
         user, _, password = login.partition(":")
-        if (
-            parts.scheme not in SCHEMES
-            or not re.fullmatch("/[^/]+", parts.path)
-            or parts.fragment  # A # in a password has to be written %23.
-            or not options.keys() <= {"tls_ca"}
-            or not unquote(url).isprintable()
-        ):
+        if parts.scheme not in SCHEMES or not unquote(url).isprintable():
             raise ValueError(f"not a URL of MySQL: {parts.scheme}")
-        places = tuple(_place(host) for host in hosts.split(","))
+        if parts.fragment:
+            raise MalformedURL("a # has to be %23")
+        if not options.keys() <= {"tls_ca"}:
+            raise MalformedURL("tls_ca is the only option")
+        places = tuple(_place(number, host) for number, host in enumerate(hosts.split(","), 1))
         if len(set(places)) < len(places):
-            raise ValueError("a host is named twice")
+            raise MalformedURL("a host is there twice")
+        if not re.fullmatch("/[^/]+", parts.path):
+            raise MalformedURL("NAME is missing or has a /")
         return cls(
             parts.scheme,
             unquote(user),
@@ -65,10 +71,14 @@ class MySQLURL:
         )
 
 
-def _place(text: str) -> Place:
+def _place(number: int, text: str) -> Place:
     parts = urlsplit(f"//{text}")
+    try:
+        port = PORT if parts.port is None else parts.port
+    except ValueError:
+        port = 0
     host = parts.hostname or ""
     # (Between brackets, `urlsplit` takes addresses alone.)
-    if not (text.startswith("[") or re.fullmatch(r"[\w.-]+", host)) or parts.port == 0:
-        raise ValueError("not HOST or HOST:PORT")
-    return Place(host, parts.port or PORT)
+    if not (text.startswith("[") or re.fullmatch(r"[\w.-]+", host)) or port == 0:
+        raise MalformedURL(f"host {number} is not HOST or HOST:PORT")
+    return Place(host, port)

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.core.database_urls import MySQLURL, Place
+from bbs.core.database_urls import MalformedURL, MySQLURL, Place
 from bbs.storage.engines import IN_PYTHON, connect_to
 from bbs.storage.mysql_servers import SILENCE, UPGRADING, ServerFacts, Servers
 
@@ -57,6 +57,19 @@ class URLs(SynchronousTestCase):
             self.assertRaises(ValueError, MySQLURL.parse, f"mysql://bbs:p@{hosts}/board")
         for rest in ("", "/", "/a/b", "/a?ssl=1", "/a#b"):
             self.assertRaises(ValueError, MySQLURL.parse, f"mysql://bbs:p@db{rest}")
+
+    def test_the_reason_shows_nothing_of_the_url(self) -> None:
+        for url, reason in (
+            ("mysql://bbs:p@db, other/board", "host 2 is not HOST or HOST:PORT"),
+            ("mysql://bbs:se/cret@db/board", "host 1 is not HOST or HOST:PORT"),
+            ("mysql://bbs:p@db:99999/board", "host 1 is not HOST or HOST:PORT"),
+            ("mysql://bbs:p@db,db/board", "a host is there twice"),
+            ("mysql://bbs:p@db", "NAME is missing or has a /"),
+            ("mysql://bbs:p@db/board?tls=1", "tls_ca is the only option"),
+            ("mysql://bbs:p#w@db/board", "a # has to be %23"),
+        ):
+            error = self.assertRaises(MalformedURL, MySQLURL.parse, url)
+            self.assertEqual(str(error), reason)
 
 
 class Facts(SynchronousTestCase):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
-from typing import IO, ParamSpec, TypeVar
+from typing import IO, Any, ParamSpec, TypeVar
 from urllib.parse import quote
 
 import peewee
@@ -132,7 +132,7 @@ def load_config(
 def connected(url: str, create: bool = False) -> Iterator[peewee.Database]:
     """Connect one thread to the database at `url`. Raises `DatabaseRefused`, also for an SQLite
     file that does not exist, unless it is to be created, or that has a value of a wrong type."""
-    database = connect_to(url)
+    database: Any = connect_to(url)
     path = database.database if isinstance(database, peewee.SqliteDatabase) else None
     if path:
         _check_there(path, url, create)
@@ -140,7 +140,7 @@ def connected(url: str, create: bool = False) -> Iterator[peewee.Database]:
         prepare_file(url)
     models.database.initialize(database)
     try:
-        database.connect()
+        database.begin_by_hand()
         yield database
     except (peewee.DatabaseError, peewee.InterfaceError, sqlite3.Error) as error:
         raise refusal(url, error) from error  # peewee lets errors of the driver pass at a fetch.

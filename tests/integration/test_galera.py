@@ -234,3 +234,17 @@ class Starting(ServiceCase):
         self.assertTrue(other[0] == 0 or "would write to" in other[2], said)
         tables = await deferToThread(galera.server.nodes[2].ask, "SHOW TABLES", ADMIN)
         self.assertIn("schema_version", tables or "")
+
+    async def test_a_command_waits_until_a_killed_node_is_out_of_the_group(self) -> None:
+        galera = await empty_galera()
+        service = self.service(database={"url": by_driver(galera.url, IN_C)})
+        upgrade = service.bbs("db", "upgrade", "--config", service.config)
+        await upgrade.ended(AT_LAST)
+        self.assertEqual(upgrade.exit_code, 0)
+        await deferToThread(galera.server.nodes[0].kill)
+        try:
+            status = service.bbs("db", "status", "--config", service.config)
+            await status.ended(AT_LAST)
+        finally:
+            await galera.start()
+        self.assertEqual((status.exit_code, status.errors), (0, ""))

@@ -150,7 +150,7 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
             except peewee.OperationalError:
                 if not self.servers.may_wait or look == LOOKS - 1:
                     raise
-                time.sleep(WATCH_INTERVAL)  # On a thread of the database.
+                time.sleep(WATCH_INTERVAL)  # On a thread of the database, or in a command.
         self._guard(False)
 
     def end_reading(self) -> None:

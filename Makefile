@@ -30,7 +30,8 @@ ATTACKS = tests.integration.test_attacks
 # The folder that keeps what is known of vulnerabilities, and of which day that is.
 AUDITED ?= $(VENV)
 
-# What every database has to pass, and is run on a node of Galera as well.
+# What every database has to pass, and is run on a node of Galera as well: one after the other, as
+# each makes tables, and all transactions of a cluster wait for that.
 ON_GALERA = tests.storage.test_database tests.storage.test_migrations tests.storage.test_partitions \
 	tests.storage.test_upgrade_0_1_0 tests.storage.test_statements tests.board.test_messages \
 	tests.integration.test_concurrency
@@ -92,7 +93,7 @@ test:
 	$(BIN)/coverage report
 	set -a; . .services/env; set +a; $(BIN)/python -m twisted.trial $(ATTACKS)
 	set -a; . .services/env; set +a; $(BIN)/python -m tests.run --jobs $(JOBS) $(REAL)
-	$(BIN)/python -m tests.services.on_galera --jobs $(JOBS) $(ON_GALERA)
+	$(BIN)/python -m tests.services.on_galera --jobs 1 $(ON_GALERA)
 
 soak: $(VENV)/installed-for-tests
 	$(PYTHON) tests/services/start

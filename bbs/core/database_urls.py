@@ -45,7 +45,7 @@ class MySQLURL:
 
     @classmethod
     def parse(cls, url: str) -> MySQLURL:
-        """MalformedURL if it is so, or another ValueError."""
+        """Raises `MalformedURL`, with a reason that may be shown, or another ValueError."""
         parts = urlsplit(url)
         options = parse_qs(parts.query, keep_blank_values=True)
         login, _, hosts = parts.netloc.rpartition("@")

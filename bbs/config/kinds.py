@@ -29,6 +29,11 @@ class NotInstalled(ValueError):
     """A value needs something that is not installed; the text says what, and no secret."""
 
 
+class Malformed(ValueError):
+    """A value is malformed for a known reason. The text ends the sentence "the key must be …", and
+    shows nothing of the value."""
+
+
 def mask(value: object) -> object:
     """The value with `***` for the password in each URL of it."""
     if isinstance(value, tuple):
@@ -45,9 +50,9 @@ class Kind(Generic[T]):
     """A set of values that a key takes.
 
     `right` ends the sentence "the key must be …". `read` makes the value from what TOML gave, or
-    raises ValueError (`NotInstalled`, if that is why). `from_text` turns an environment variable
-    into what TOML would have given. A `secret` value is shown only as `masked`, and may stand in a
-    file instead.
+    raises ValueError (`NotInstalled` or `Malformed`, if that is why). `from_text` turns an
+    environment variable into what TOML would have given. A `secret` value is shown only as
+    `masked`, and may stand in a file instead.
     """
 
     right: str
@@ -55,6 +60,10 @@ class Kind(Generic[T]):
     from_text: Callable[[str], object] = str
     secret: bool = False
     masked: Callable[[object], object] = mask
+
+    def expected(self, error: ValueError) -> str:
+        """What ends the sentence, where `read` has raised this error."""
+        return str(error) if isinstance(error, Malformed) else self.right
 
 
 def hidden(kind: Kind[T]) -> Kind[T]:
@@ -173,11 +182,14 @@ def _is_database(url: str) -> bool:
         return True
     if url.startswith("sqlite:"):
         return re.fullmatch(r"sqlite:///[^?#]+", url) is not None and "\0" not in unquote(url)
-    named = MySQLURL.parse(url)
+    try:
+        named = MySQLURL.parse(url)
+        if not named.user:
+            raise MalformedURL("USER is missing")
+    except MalformedURL as error:
+        raise Malformed(f'"{FORM}": {error}') from None
     if named.scheme == IN_C and find_spec("_mysql_connector") is None:
         raise NotInstalled(f"{IN_C}:// needs a driver in C: pip install 'txbbs[fast-mysql] >= 0.4'")
-    if not named.user:
-        raise MalformedURL("USER is missing")
     return True
 
 

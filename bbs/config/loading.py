@@ -15,7 +15,6 @@ from typing import Any
 from bbs.config.kinds import NotInstalled
 from bbs.config.sections import OWN_SECTIONS, Configuration, ConfigurationSchema
 from bbs.config.settings import Key, name_of
-from bbs.core.database_urls import FORM, MalformedURL
 from bbs.core.plugins import PluginUnusable
 
 
@@ -215,12 +214,10 @@ def _read_value(given: _Given, schema: ConfigurationSchema) -> Any:
         return kind.read(kind.from_text(str(given.value)) if given.as_text else given.value)
     except NotInstalled as error:
         raise ConfigError(f"{given.place}: {given.key}: {error}") from None
-    except MalformedURL as error:
-        raise ConfigError(f'{given.place}: {given.key} must be "{FORM}": {error}') from None
-    except ValueError:
+    except ValueError as error:
         # Without the cause: its text may hold the secret.
-        shown = "" if kind.secret else f", not {given.value!r}"
-        raise ConfigError(f"{given.place}: {given.key} must be {kind.right}{shown}") from None
+        wanted, shown = kind.expected(error), "" if kind.secret else f", not {given.value!r}"
+        raise ConfigError(f"{given.place}: {given.key} must be {wanted}{shown}") from None
 
 
 def _contradictions(config: Configuration, wrong: Collection[str]) -> Iterator[str]:

@@ -99,9 +99,9 @@ def _ask(key: str, reference: str, ec2: EC2, attempts: int) -> str:
         _RIGHT[key].read(secret)
     except NotInstalled as error:
         raise SecretUnavailable(key, reference, str(error)) from None
-    except ValueError:
+    except ValueError as error:
         # Without the cause: its text may hold the secret.
-        wanted = f"what it holds is not {_RIGHT[key].right}"
+        wanted = f"what it holds is not {_RIGHT[key].expected(error)}"
         raise SecretUnavailable(key, reference, wanted) from None
     return secret
 

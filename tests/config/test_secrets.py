@@ -145,6 +145,13 @@ class Refusals(SecretsTestCase):
                 self.refusal("database.url", f"ssm:/{number}"),
             )
 
+    def test_a_malformed_url(self) -> None:
+        """The reason is told, and nothing of the URL."""
+        self.put("/bbs/database", "mysql://ann:s3cret@db, other/bbs")
+        refusal = self.refusal("database.url", "ssm:/bbs/database")
+        self.assertTrue(refusal.endswith('": host 2 is not HOST or HOST:PORT'), refusal)
+        self.assertNotIn("s3cret", refusal)
+
     def test_embedded(self) -> None:
         self.put("/bbs/mq", "embedded")
         self.assertIn("what it holds is not", self.refusal("broker.url", "ssm:/bbs/mq"))

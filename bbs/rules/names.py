@@ -12,6 +12,7 @@ from typing import Any
 
 import peewee
 
+from bbs.core.characters import BLANKS, DEFAULT_IGNORABLE, VISIBLE_FORMATS, characters
 from bbs.core.values import NAME_LENGTH
 from bbs.storage.models import User
 
@@ -25,32 +26,18 @@ _INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp
 private use, unassigned, white space."""
 
 
-def _characters(*ranges: tuple[int, int]) -> frozenset[str]:
-    return frozenset(chr(code) for first, last in ranges for code in range(first, last + 1))
+_VISIBLE_FORMATS = characters(*VISIBLE_FORMATS)
 
+_INVISIBLE = characters(*DEFAULT_IGNORABLE, *BLANKS)
 
-_VISIBLE_FORMATS = _characters(
-    *((0x0600, 0x0605), (0x06DD, 0x06DD), (0x070F, 0x070F), (0x0890, 0x0891), (0x08E2, 0x08E2)),
-    *((0x110BD, 0x110BD), (0x110CD, 0x110CD)),
-)
-"""Visible formats: Unicode's Prepended_Concatenation_Mark, such as the Arabic number sign."""
+MOST_MARKS = 4
+"""Marks on one character of a name, each character taken apart (NFD): "Forbid sequences of more
+than 4 nonspacing marks (gc=Mn or gc=Me)" (Unicode Technical Standard 39, section 5.4). Vietnamese
+has two, Hebrew with vowels and accents, Burmese, and Tibetan stacks in names have four. The 30 of
+Stream-Safe Text (Unicode Standard Annex 15, section 13) spare a program's memory; they cover the
+lines above and below."""
 
-_INVISIBLE = _characters(
-    # Unicode's Default_Ignorable_Code_Point, without the categories above.
-    (0x034F, 0x034F),  # combining grapheme joiner
-    (0x115F, 0x1160),  # Hangul fillers
-    (0x17B4, 0x17B5),  # Khmer inherent vowels
-    (0x180B, 0x180F),  # Mongolian variation selectors and vowel separator
-    (0x3164, 0x3164),  # Hangul filler
-    (0xFE00, 0xFE0F),  # variation selectors
-    (0xFFA0, 0xFFA0),  # halfwidth Hangul filler
-    (0xE0100, 0xE01EF),  # more variation selectors
-    # Blank characters that count as letters or symbols.
-    (0x2800, 0x2800),  # Braille pattern without dots
-    (0x16FE4, 0x16FE4),  # Khitan filler
-    (0x1D159, 0x1D159),  # musical symbol null notehead
-    (0x13441, 0x13442),  # Egyptian hieroglyph blanks
-)
+_MARKS = ("Mn", "Me")
 
 
 def is_valid_name(name: str) -> bool:
@@ -58,13 +45,27 @@ def is_valid_name(name: str) -> bool:
 
     That excludes control characters, invisible ones, white space, those that change the direction
     of writing, private use, and characters that this Python's version of Unicode does not assign.
+    No character has more than `MOST_MARKS` marks. (Names of before may: nobody asks this of them.)
     """
     if len(name) > NAME_LENGTH:
         return False
     if name.isascii():
         return name.isprintable() and " " not in name
     # Normalization makes a few names longer.
-    return len(normalized(name)) <= NAME_LENGTH and all(map(_is_visible, name))
+    return (
+        len(normalized(name)) <= NAME_LENGTH
+        and all(map(_is_visible, name))
+        and _has_few_marks(name)
+    )
+
+
+def _has_few_marks(name: str) -> bool:
+    several = 0
+    for character in unicodedata.normalize("NFD", name):
+        several = several + 1 if unicodedata.category(character) in _MARKS else 0
+        if several > MOST_MARKS:
+            return False
+    return True
 
 
 def _is_visible(character: str) -> bool:

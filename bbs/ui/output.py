@@ -3,7 +3,7 @@
 `docs/protocol.md`, section 7, has the format for people. Other people write names and texts, so
 nothing in them may act on the terminal: control characters, line ends and characters that reverse
 the writing direction are shown as escapes, and also invisible characters, which could make one name
-pass for another (Unicode's property Default_Ignorable_Code_Point). Joiners and variation selectors
+pass for another (`bbs.core.characters`). Joiners and variation selectors
 stay where they join or vary, as emoji and some scripts need them, and so do the tags in the flag of
 a region.
 
@@ -34,23 +34,23 @@ from bbs.client.catalog import CommandCatalog
 from bbs.client.errors import BadReply, ClientError, Lost
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply, Waiting, read_id, read_time
 from bbs.client.request import CommandInfo
+from bbs.core.characters import BLANKS, CONTROLS, DEFAULT_IGNORABLE, FORMATS, pattern
 from bbs.protocols.presentation import Notice, Presentation, member, of_event
 from bbs.ui.layout import LINE_END
 
 MOST_TEXT = 4000  # characters shown of an event's text; an ellipsis stands for the rest
 MOST_REASON = 200  # characters shown of the reason why a list is incomplete
 
+_FLAG = "\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]+\U000e007f"  # of a region
+
+_JOINS_OR_VARIES = "\u200c\u200d\ufe0e\ufe0f"  # joiners, and selectors of text or picture
+
 _UNPRINTABLE = re.compile(
-    "(\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]+\U000e007f)"  # flags of regions
-    "|[\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
-    "\u2028-\u202e\u2066-\u2069\u061c\u200e\u200f"  # separators of lines, bidirectional controls
-    "\xad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u2060-\u2065\u206a-\u206f\u2800\u3164"
-    "\ufe00-\ufe0d\ufeff\uffa0\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0100-\U000e01ef"  # no shape
-    "\U000e0000-\U000e007f"  # tags
-    "\ud800-\udfff]"  # surrogates: not characters at all
+    f"({_FLAG})|{pattern((*CONTROLS, *DEFAULT_IGNORABLE, *FORMATS, *BLANKS))}"
+    f"(?<![{_JOINS_OR_VARIES}])"
 )
 
-_STRAY = re.compile("()(?<![^\x00-\x7f])[\u200c\u200d\ufe0e\ufe0f]+(?!\u20e3)")
+_STRAY = re.compile(f"()(?<![^\x00-\x7f])[{_JOINS_OR_VARIES}]+(?!\u20e3)")
 """Joiners and selectors with nothing before them; keycaps (1️⃣) begin with a digit."""
 
 MARK = " * "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import Literal
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,8 @@ from bbs.rules import accounts
 from tests.database_case import RulesCase, on_both_databases
 
 TAKEN_APART, COMPOSED = "a\N{COMBINING DIAERESIS}nn", "änn"
+
+FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
 
 UNSEEN = {
     "controls": "\0\t\n\r\x1b\x7f\x85\x9b",
@@ -55,6 +58,43 @@ class Valid(SynchronousTestCase):
         """A note of music is three characters in NFC."""
         self.assertTrue(is_valid_name("\U0001d160" * 33))
         self.assertFalse(is_valid_name("\U0001d160" * 34))
+
+    def test_marks_on_one_character(self) -> None:
+        """As many as any script's names have, in whatever form they are typed."""
+        acute, below = "\N{COMBINING ACUTE ACCENT}", "\N{COMBINING DOT BELOW}"
+        for name in (
+            *(
+                "Nguyễn",
+                "Thị Mệnh".replace(" ", ""),
+                "שִׁמְעוֹן",
+                "עֲמִינָדָב",
+                "དཀོན་མཆོག",
+                "བསྒྲུབས",
+                "ကြွယ်",
+                "สมศักดิ์",
+            ),
+            *(
+                "กฤษณ์",
+                "ក្រុម",
+                "हृषीकेश",
+                "क़ृँ",
+                "ᠮᠣᠩᠭᠣᠯ",
+                f"a{4 * acute}",
+                f"á{3 * below}",
+                25 * f"x{3 * acute}",
+            ),
+        ):
+            for form in FORMS:
+                self.assertTrue(is_valid_name(unicodedata.normalize(form, name)), name)
+        for name in (
+            f"a{99 * acute}",
+            f"a{5 * acute}",
+            f"á{4 * below}",
+            f"x{5 * chr(0x20DD)}",
+            5 * acute,
+        ):
+            for form in FORMS:
+                self.assertFalse(is_valid_name(unicodedata.normalize(form, name)), ascii(name))
 
     def test_it_is_where_it_has_been(self) -> None:
         self.assertIs(accounts.is_valid_name, is_valid_name)

@@ -60,13 +60,14 @@ export const spoken = (counter) => counter.replaceAll("_", " ");
 /** The beginning of an id, which is enough to recognize a server; events use the same. */
 export const short = (id) => id.slice(0, 8);
 
-// As in the terminal client (`bbs/ui/output.py`): control characters, line ends, characters that
-// reverse the direction of writing, and invisible ones, so that no name looks like another.
+// As in the terminal client (`bbs/core/characters.py`): control characters, line ends, characters
+// that reverse the direction of writing, and invisible ones, so that no name looks like another.
+// The first class has the formats that are visible; joiners and selectors stay, as emoji need them.
 const UNPRINTABLE = new RegExp(
-  "[\\u0000-\\u001f\\u007f-\\u009f\\u2028-\\u202e\\u2066-\\u2069\\u061c\\u200e\\u200f" +
-  "\\u00ad\\u034f\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b\\u2060-\\u2065\\u206a-\\u206f" +
-  "\\u2800\\u3164\\ufe00-\\ufe0d\\ufeff\\uffa0\\ufff9-\\ufffb\\u{1d173}-\\u{1d17a}" +
-  "\\u{e0000}-\\u{e007f}\\u{e0100}-\\u{e01ef}\\ud800-\\udfff]", "gu",
+  "(?![\\u0600-\\u0605\\u06dd\\u070f\\u0890\\u0891\\u08e2\\u{110bd}\\u{110cd}" +
+  "\\u200c\\u200d\\ufe0e\\ufe0f])" +
+  "[\\p{Cc}\\p{Cf}\\p{Cs}\\p{Zl}\\p{Zp}\\p{Default_Ignorable_Code_Point}" +
+  "\\u2800\\u{16fe4}\\u{1d159}\\u{13441}\\u{13442}]", "gu",
 );
 
 /** Somebody else's text, with an escape for each character that is not printable. */

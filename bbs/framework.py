@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bbs.config import Configuration, setting
     from bbs.core.confusables import skeletons
     from bbs.core.errors import Refusal
-    from bbs.core.values import NAME_LENGTH, Counter, Instance, Quotas
+    from bbs.core.values import NAME_LENGTH, Bound, Counter, Instance, Quotas
     from bbs.daemons.plugin import app_server, fleet_controller, login_server, telnet_gateway
     from bbs.delivery.broadcast import Broadcast
     from bbs.delivery.feed import BATCH, Cursor, Feed, Mailbox, Stored
@@ -85,7 +85,7 @@ _WHERE = {
     "bbs.config": "Configuration setting",
     "bbs.core.confusables": "skeletons",
     "bbs.core.errors": "Refusal",
-    "bbs.core.values": "NAME_LENGTH Counter Instance Quotas",
+    "bbs.core.values": "NAME_LENGTH Bound Counter Instance Quotas",
     "bbs.daemons.plugin": "app_server fleet_controller login_server telnet_gateway",
     "bbs.delivery.broadcast": "Broadcast",
     "bbs.delivery.feed": "BATCH Cursor Feed Mailbox Stored",
@@ -121,6 +121,7 @@ __all__ = [
     "NAME_LENGTH",
     "ActResult",
     "Ask",
+    "Bound",
     "Broadcast",
     "Caller",
     "ChatEvent",

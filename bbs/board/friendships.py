@@ -230,8 +230,12 @@ class NewStatus(NamedTuple):
     event: Mapping[str, object]
     channels: Sequence[tuple[str, str | None]]
 
+    def price(self) -> int:
+        """A delivery for each friend who is told."""
+        return len(self.channels)
 
-@costs(deliveries=lambda new: len(new.channels))
+
+@costs(deliveries=NewStatus.price)
 def set_status(caller: Caller, text: str = "") -> NewStatus:
     """Set what `who` shows of the caller to friends, or clear it without a `text`. Returns whom to
     tell, `MOST_TOLD` friends at the most.

@@ -76,7 +76,7 @@ class GroupEvent:
     members: int
 
     def price(self) -> int:
-        """What telling it costs, in deliveries: as a message to the group does."""
+        """A delivery for each member, as a message to the group."""
         return max(1, self.members)
 
 

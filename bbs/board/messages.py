@@ -119,6 +119,10 @@ class Sent:
     tried: int = field(default=1, compare=False)
     servers: frozenset[str | None] = field(default=frozenset(), compare=False)
 
+    def price(self) -> int:
+        """A delivery for each inbox that was looked at."""
+        return max(1, self.tried)
+
 
 @question
 def addressee(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
@@ -235,7 +239,7 @@ def _to_group(caller: Caller, name: str, text: str) -> _Letter:
 
 
 @stores_text
-@costs(deliveries=lambda sent: max(1, sent.tried))
+@costs(deliveries=Sent.price)
 @asks(groups.named)
 @bulk(_to_group)
 def send_group(letters: Sequence[_Letter]) -> list[Sent]:

@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import peewee
 
-from bbs.framework import NAME_LENGTH, RisingIdField, Table, User, byte_length, rows, skeletons
+from bbs.framework import (
+    NAME_LENGTH,
+    Bound,
+    RisingIdField,
+    Table,
+    User,
+    byte_length,
+    rows,
+    skeletons,
+)
 
 if TYPE_CHECKING:
     from bbs.framework import Migrator
@@ -88,6 +97,7 @@ class Block(Table):
     other = peewee.ForeignKeyField(User, on_delete="CASCADE")
 
     class Meta:
+        bound = Bound("1,000", of="account")
         indexes = ((("user", "other"), True),)
 
 
@@ -137,6 +147,7 @@ class Membership(Table):
     read = _count()
 
     class Meta:
+        bound = Bound("`members`, and 1,000 of an account", of="group", share="one")
         indexes = ((("group", "user"), True),)
 
 
@@ -166,6 +177,7 @@ class Contribution(Table):
     owner = peewee.BigIntegerField(null=True)
 
     class Meta:
+        bound = Bound("one", of="post", share="that of posts")
         indexes = (
             (("writer", "post"), False),
             (("group", "number"), True),
@@ -194,6 +206,7 @@ class ThreadReader(Table):
     read = _count()
 
     class Meta:
+        bound = Bound("1,000", of="account")
         table_name = "thread_reader"
         primary_key = peewee.CompositeKey("user", "thread")
         indexes = ((("thread", "user"), False),)
@@ -208,12 +221,20 @@ class Announcement(Table):
     stored = peewee.DoubleField()
     until = peewee.DoubleField(null=True)
 
+    class Meta:
+        bound = Bound(
+            "any number, until they are removed", of="operator", share="none: operators fill it"
+        )
+
 
 class Status(Table):
     """What somebody says of themselves; no row without."""
 
     user = peewee.ForeignKeyField(User, primary_key=True, on_delete="CASCADE")
     text = peewee.CharField(STATUS_LENGTH)
+
+    class Meta:
+        bound = Bound("one", of="account")
 
 
 class MessageRow(Table):
@@ -239,6 +260,7 @@ class MessageRow(Table):
     size = peewee.IntegerField(null=True)
 
     class Meta:
+        bound = Bound("`stored`, for `message_retention`", of="account")
         table_name = "message"
         partitioned_by = "id"
         # Messages of a user, of a user to a name, of a name to a user, and in a group: each is one
@@ -269,6 +291,9 @@ class Inbox(Table):
     post_bytes = _count()
     sent = _count()
 
+    class Meta:
+        bound = Bound("one", of="account")
+
 
 class Delivery(Table):
     """`message` is for `user`. On MySQL no foreign key removes it with either of them."""
@@ -277,6 +302,7 @@ class Delivery(Table):
     message = peewee.ForeignKeyField(MessageRow, on_delete="CASCADE")
 
     class Meta:
+        bound = Bound("`members`", of="message", share="64 bytes each of its sender's `stored`")
         partitioned_by = "message_id"
         primary_key = peewee.CompositeKey("user", "message")
 
@@ -291,6 +317,7 @@ class Told(Table):
     at = peewee.DoubleField(index=True)
 
     class Meta:
+        bound = Bound("`invitations` of a day", of="account")
         indexes = ((("user", "other"), True),)
 
 
@@ -302,6 +329,7 @@ class Skeleton(Table):
     user = peewee.ForeignKeyField(User, on_delete="CASCADE")
 
     class Meta:
+        bound = Bound("two", of="account")
         primary_key = peewee.CompositeKey("digest", "user")
 
 

@@ -95,7 +95,7 @@ class Published:
     readers: int
 
     def price(self) -> int:
-        """What telling it costs, in deliveries."""
+        """A delivery for each who is told."""
         return max(1, self.readers)
 
 

@@ -129,16 +129,37 @@ def sweep(now: float) -> int:
 
 
 commands = CommandTable(
-    Command("invite <user> <id>", Role.APP, notify, rule=friendships.invite),
+    Command(
+        "invite <user> <id>",
+        Role.APP,
+        notify,
+        rule=friendships.invite,
+        bounded="two rows, and a note of when it was told",
+    ),
     Command(
         "list-invite <user>", Role.APP, rule=friendships.invitations, reply=replies.Invitations
     ),
-    Command("accept-invite <user> <id>", Role.APP, notify, rule=friendships.accept),
+    Command(
+        "accept-invite <user> <id>",
+        Role.APP,
+        notify,
+        rule=friendships.accept,
+        bounded="two rows for two",
+    ),
     Command("list-friend <user>", Role.APP, rule=friendships.friends, reply=replies.Friends),
     Command("post <user> <message>", Role.APP, tell_post, rest=True, rule=posts.post),
     Command("receive-post <user>", Role.APP, rule=posts.friends_posts, reply=replies.Feed),
-    Command("send <user> <friend> <message>", Role.APP, hint_direct, rest=True, rule=messages.send),
-    Command("create-group <user> <group>", Role.APP, hear_group, rule=groups.create),
+    Command(
+        "send <user> <friend> <message>",
+        Role.APP,
+        hint_direct,
+        rest=True,
+        rule=messages.send,
+        bounded="a message and its delivery to one reader",
+    ),
+    Command(
+        "create-group <user> <group>", Role.APP, hear_group, rule=groups.create, bounded="two rows"
+    ),
     Command("list-group <user>", Role.APP, rule=groups.all_groups, reply=replies.GroupNames),
     Command("list-joined <user>", Role.APP, rule=groups.joined, reply=replies.GroupNames),
     Command("join-group <user> <group>", Role.APP, tell_joined, rule=groups.join),
@@ -154,15 +175,27 @@ commands = CommandTable(
         reply=replies.History,
     ),
     Command("who <user>", Role.APP, rule=friendships.who, reply=replies.Presence),
-    Command("unfriend <user> <friend>", Role.APP, rule=friendships.unfriend),
-    Command("decline-invite <user> <id>", Role.APP, rule=friendships.decline),
+    Command("unfriend <user> <friend>", Role.APP, rule=friendships.unfriend, bounded="two rows"),
+    Command("decline-invite <user> <id>", Role.APP, rule=friendships.decline, bounded="two rows"),
     Command("decline-all <user>", Role.APP, rule=friendships.decline_all),
-    Command("block <user> <id>", Role.APP, rule=blocks.block),
-    Command("unblock <user> <id>", Role.APP, rule=blocks.unblock),
+    Command(
+        "block <user> <id>",
+        Role.APP,
+        rule=blocks.block,
+        bounded="a row; what is ended are six rows at most",
+    ),
+    Command("unblock <user> <id>", Role.APP, rule=blocks.unblock, bounded="a row"),
     Command("list-block <user>", Role.APP, rule=blocks.blocks, reply=replies.Blocked),
     Command("leave-group <user> <group>", Role.APP, tell_left, rule=groups.leave),
     Command("list-member <user> <group>", Role.APP, rule=groups.members, reply=replies.Members),
-    Command("mail <user> <friend> <message>", Role.APP, hint_direct, rest=True, rule=messages.mail),
+    Command(
+        "mail <user> <friend> <message>",
+        Role.APP,
+        hint_direct,
+        rest=True,
+        rule=messages.mail,
+        bounded="a message and its delivery to one reader",
+    ),
     Command(
         "set-status <user> [<text>]", Role.APP, tell_status, rest=True, rule=friendships.set_status
     ),
@@ -198,11 +231,17 @@ commands = CommandTable(
         rest=True,
         rule=ownership.set_topic,
     ),
-    Command("close-group <user> <group>", Role.APP, rule=ownership.close_group),
-    Command("open-group <user> <group>", Role.APP, rule=ownership.open_group),
-    Command("invite-group <user> <group> <id>", Role.APP, notify, rule=ownership.invite),
+    Command("close-group <user> <group>", Role.APP, rule=ownership.close_group, bounded="a row"),
+    Command("open-group <user> <group>", Role.APP, rule=ownership.open_group, bounded="a row"),
+    Command(
+        "invite-group <user> <group> <id>",
+        Role.APP,
+        notify,
+        rule=ownership.invite,
+        bounded="a row, and a note of when it was told",
+    ),
     Command("kick <user> <group> <id>", Role.APP, tell_kicked, rule=ownership.kick),
-    Command("give-group <user> <group> <id>", Role.APP, rule=ownership.give),
+    Command("give-group <user> <group> <id>", Role.APP, rule=ownership.give, bounded="a row"),
     Command("delete-group <user> <group>", Role.APP, tell_removed, rule=ownership.delete),
 )
 

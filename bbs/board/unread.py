@@ -85,7 +85,7 @@ class Unread(NamedTuple):
     marks: Marks | None
 
     def price(self) -> int:
-        """What it costs, in commands."""
+        """A command for each 16 KiB of the list."""
         return self.part.price()
 
 

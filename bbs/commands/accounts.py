@@ -37,7 +37,11 @@ def _audited(what: str, address: str, name: str) -> Iterator[None]:
     tell(what, "done", address, name)
 
 
-@commands.command("register <id> <password>", Role.LOGIN)
+@commands.command(
+    "register <id> <password>",
+    Role.LOGIN,
+    bounded="an account and a hash; `registrations` is its price",
+)
 async def register(ask: Ask, name: str, password: str) -> Reply:
     address, run = ask.connection.peer_host, ask.database.run
     limits, hasher = ask.home.login.limits, ask.home.login.hasher
@@ -55,7 +59,12 @@ async def register(ask: Ask, name: str, password: str) -> Reply:
     return success()
 
 
-@commands.command("login <id> <password>", Role.LOGIN, harmless=True)
+@commands.command(
+    "login <id> <password>",
+    Role.LOGIN,
+    harmless=True,
+    bounded="a session and a place; `logins` and `failed_logins` are its prices",
+)
 async def login(ask: Ask, name: str, password: str) -> Reply:
     """Begin a session and take a place, waiting for one if none is free."""
     limits, hasher, address = ask.home.login.limits, ask.home.login.hasher, ask.connection.peer_host
@@ -111,7 +120,7 @@ def _known_by(ask: Ask, found: accounts.Credentials) -> str:
     return device or (network if found.know(network, ask.now) else "")
 
 
-@commands.command("device <token>", Role.LOGIN, harmless=True, listed=False)
+@commands.command("device <token>", Role.LOGIN, harmless=True, listed=False, bounded="one word")
 async def show_device(ask: Ask, token: str) -> Reply:
     """Show a login's `device` again, before the next login on this connection."""
     ask.home.login.devices.show(ask.connection, token)
@@ -124,14 +133,18 @@ def _tell_ended(ask: Ask, caller: auth.Caller) -> None:
     ask.home.bus.tell(caller.channel, {"event": "logout"}, servers=servers)
 
 
-@commands.command("logout <user>", Role.LOGIN, rule=accounts.log_out)
+@commands.command(
+    "logout <user>", Role.LOGIN, rule=accounts.log_out, bounded="a session and a place"
+)
 async def logout(ask: Ask, caller: auth.Caller) -> Reply:
     _tell_ended(ask, caller)
     ask.home.bus.tell_fleet("free")
     return success("Bye!")
 
 
-@commands.command("delete <user>", Role.LOGIN)
+@commands.command(
+    "delete <user>", Role.LOGIN, bounded="it ends the account, which `registrations` paid for"
+)
 async def delete(ask: Ask) -> Reply:
     """Remove the account.
 
@@ -149,7 +162,11 @@ async def delete(ask: Ask) -> Reply:
     return success()
 
 
-@commands.command("change-password <user> <old> <new>", Role.LOGIN)
+@commands.command(
+    "change-password <user> <old> <new>",
+    Role.LOGIN,
+    bounded="a hash, and `sessions_per_user` sessions; `failed_logins` is its price",
+)
 async def change_password(ask: Ask, old: str, new: str) -> Reply:
     """Change the password, and end the user's other sessions.
 
@@ -179,7 +196,7 @@ async def change_password(ask: Ask, old: str, new: str) -> Reply:
     return success()
 
 
-@commands.command("locate <user>", Role.LOGIN, harmless=True, by_itself=True)
+@commands.command("locate <user>", Role.LOGIN, harmless=True, by_itself=True, bounded="an address")
 async def tell_where(ask: Ask) -> Reply:
     """Say where the user is served; find a new place if the server is gone."""
     return Reply({"status": 0, "app_server": _address(ask, await locate(ask))})
@@ -233,7 +250,9 @@ def _address(ask: Ask, seat: placement.Seat) -> dict[str, object]:
     return seat.address.seen_from(ask.connection.local_host).as_json()
 
 
-@commands.command("forwarded-for <address> <secret>", Role.LOGIN, listed=False)
+@commands.command(
+    "forwarded-for <address> <secret>", Role.LOGIN, listed=False, bounded="nothing is read"
+)
 async def forwarded_for(ask: Ask, address: str, secret: str) -> Reply:
     """Have a gateway name its user's address, so that limits are for that address.
 

@@ -30,29 +30,31 @@ PROTOCOL = 2
 commands = CommandTable()
 
 
-@commands.command("help", Role.EITHER, harmless=True)
+@commands.command("help", Role.EITHER, harmless=True, bounded="the service's own commands")
 async def show_help(ask: Ask) -> Reply:
     return success(ask.home.table.help(ask.home.role))
 
 
-@commands.command("ping", Role.EITHER, harmless=True)
+@commands.command("ping", Role.EITHER, harmless=True, bounded="one word")
 async def ping(ask: Ask) -> Reply:
     return success("Pong!")
 
 
-@commands.command("quit", Role.EITHER, harmless=True)
+@commands.command("quit", Role.EITHER, harmless=True, bounded="one word")
 async def leave(ask: Ask) -> Reply:
     return Reply(success("Bye!").body, close=True)
 
 
-@commands.command("events", Role.EITHER, harmless=True)
+@commands.command("events", Role.EITHER, harmless=True, bounded="one word")
 async def events(ask: Ask) -> Reply:
     """Ask for progress events on this connection."""
     ask.home.watchers.add(ask.connection)
     return success()
 
 
-@commands.command("commands", Role.EITHER, harmless=True, listed=False)
+@commands.command(
+    "commands", Role.EITHER, harmless=True, listed=False, bounded="the service's own commands"
+)
 async def describe(ask: Ask) -> Reply:
     """Describe the service, for clients that were not written for it."""
     members = {
@@ -67,7 +69,9 @@ async def describe(ask: Ask) -> Reply:
     return Reply(members)
 
 
-@commands.command("traceparent <context>", Role.EITHER, harmless=True, listed=False)
+@commands.command(
+    "traceparent <context>", Role.EITHER, harmless=True, listed=False, bounded="one word"
+)
 async def traceparent(ask: Ask, context: str) -> Reply:
     """Make the next request on this connection part of the client's trace. A server that keeps no
     traces has no such command."""

@@ -29,6 +29,10 @@ OWN = "own"
 """The value of `fleet.controller` for a process of its own."""
 
 
+ITS_OWN, NO_AMOUNT = "all: it is nobody else's", "a switch, not an amount"
+"""The share of one person or address in a limit that is theirs alone, and in a switch."""
+
+
 def _local(default: object, help: str, kind: Kind[T]) -> T:
     """Declare a key that app servers are not told."""
     return setting(default, help, kind=kind, handed_on=False)
@@ -136,48 +140,96 @@ class Fleet:
 
 @dataclass(frozen=True)
 class Limits:
-    max_line: int = setting(65536, "bytes", minimum=64)
-    idle_timeout: float = setting(600.0, "s", kind=kinds.seconds())
-    unterminated_timeout: float = setting(0.05, "s", kind=kinds.seconds())
-    session_ttl: float = setting(604800.0, "s a session lives unused", kind=kinds.seconds())
+    max_line: int = setting(65536, "bytes", minimum=64, share=ITS_OWN)
+    idle_timeout: float = setting(600.0, "s", kind=kinds.seconds(), share=ITS_OWN)
+    unterminated_timeout: float = setting(0.05, "s", kind=kinds.seconds(), share=ITS_OWN)
+    session_ttl: float = setting(
+        604800.0, "s a session lives unused", kind=kinds.seconds(), share=ITS_OWN
+    )
     failed_logins: Rate = setting(
         "20/minute",
         "a name from one address; ten times that a name, and an address",
         kind=kinds.rate,
+        share="an address has a tenth of what a name has from all strangers",
     )
     logins: Rate = setting(
-        "60/minute", "that succeed, a name from one address", kind=kinds.rate, handed_on=False
+        "60/minute",
+        "that succeed, a name from one address",
+        kind=kinds.rate,
+        handed_on=False,
+        share=ITS_OWN,
     )
-    registrations: Rate = setting("100/minute", "an address", kind=kinds.rate)
-    registration: str = _local("open", "or closed", kinds.choice("open", "closed"))
-    password_minimum: int = _local(1, "characters", kinds.whole(1))
-    connections: int = setting(20000, "a process", minimum=1)
-    connections_per_address: int = setting(200, "an IPv6 address by its /64", minimum=1)
-    places_per_address: float = _local(
-        0.2, "share of all places, at least 10, an IPv6 address by its /48", kinds.share
+    registrations: Rate = setting("100/minute", "an address", kind=kinds.rate, share=ITS_OWN)
+    registration: str = setting(
+        "open",
+        "or closed",
+        kind=kinds.choice("open", "closed"),
+        handed_on=False,
+        share=NO_AMOUNT,
+    )
+    password_minimum: int = setting(
+        1, "characters", kind=kinds.whole(1), handed_on=False, share=NO_AMOUNT
+    )
+    connections: int = setting(
+        20000,
+        "a process",
+        minimum=1,
+        share="`connections_per_address`; a tenth is for addresses with a login of late",
+    )
+    connections_per_address: int = setting(
+        200, "an IPv6 address by its /64", minimum=1, share=ITS_OWN
+    )
+    places_per_address: float = setting(
+        0.2,
+        "share of all places, at least 10, an IPv6 address by its /48",
+        kind=kinds.share,
+        handed_on=False,
+        share="it is the share of an address in all places",
     )
     trusted: tuple[IPv4Network | IPv6Network, ...] = setting(
         ["127.0.0.0/8", "::1"],
         "networks whose connections are not counted by address",
         kind=kinds.networks_or_none,
+        share=NO_AMOUNT,
     )
     first_request: float = setting(
-        60.0, "s until a connection must have asked something", kind=kinds.seconds()
+        60.0,
+        "s until a connection must have asked something",
+        kind=kinds.seconds(),
+        share=ITS_OWN,
     )
-    commands: Rate = setting("200/second", "a user; what is over waits", kind=kinds.rate)
-    deliveries: Rate = setting("500/second", "a user's messages, by readers", kind=kinds.rate)
-    sessions_per_user: int = _local(32, "more end the one longest unused", kinds.whole(1))
-    friends: int = setting(1000, "of a user", minimum=0)
-    groups: int = setting(100, "made by a user", minimum=0)
-    members: int = setting(1000, "of a group", minimum=1)
+    commands: Rate = setting(
+        "200/second", "a user; what is over waits", kind=kinds.rate, share=ITS_OWN
+    )
+    deliveries: Rate = setting(
+        "500/second", "a user's messages, by readers", kind=kinds.rate, share=ITS_OWN
+    )
+    sessions_per_user: int = setting(
+        32,
+        "more end the one longest unused",
+        kind=kinds.whole(1),
+        handed_on=False,
+        share=ITS_OWN,
+    )
+    friends: int = setting(1000, "of a user", minimum=0, share=ITS_OWN)
+    groups: int = setting(100, "made by a user", minimum=0, share=ITS_OWN)
+    members: int = setting(1000, "of a group", minimum=1, share="one membership in a group")
     inbox: int = setting(16777216, "bytes that wait for a user", minimum=0)
     posts: int = setting(10000, "of a user, the latest", minimum=1)
-    stored: int = setting(268435456, "bytes of messages of a user; then the oldest go", minimum=0)
-    invitations: Rate = setting("60/hour", "people whom a user may invite", kind=kinds.rate)
+    stored: int = setting(
+        268435456,
+        "bytes of messages of a user; then the oldest go",
+        minimum=0,
+        share=ITS_OWN,
+    )
+    invitations: Rate = setting(
+        "60/hour", "people whom a user may invite", kind=kinds.rate, share=ITS_OWN
+    )
     free_disk: int | str = setting(
         AUTO,
         "bytes free for an SQLite database, below which nobody may send or post; 0: any",
         kind=kinds.whole_or(AUTO, 0),
+        share="what `stored`, `posts` and `groups` leave a user",
     )
 
 

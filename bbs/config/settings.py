@@ -34,15 +34,18 @@ class _Declared:
     minimum: float | None
     choices: tuple[str, ...]
     handed_on: bool | None
+    share: str
 
 
 @dataclass(frozen=True)
 class Key:
-    """One key of a section; `handed_on` says whether app servers are told its value."""
+    """One key of a section; `handed_on` says whether app servers are told its value, and `share`,
+    of a limit, how much of it one person or address can have."""
 
     kind: Kind[Any]
     help: str
     handed_on: bool
+    share: str = ""
 
 
 @overload
@@ -53,6 +56,7 @@ def setting(
     kind: Kind[T],
     secret: bool = False,
     handed_on: bool | None = None,
+    share: str = "",
 ) -> T: ...
 
 
@@ -65,6 +69,7 @@ def setting(
     minimum: float | None = None,
     choices: tuple[str, ...] = (),
     handed_on: bool | None = None,
+    share: str = "",
 ) -> T: ...
 
 
@@ -77,6 +82,7 @@ def setting(
     minimum: float | None = None,
     choices: tuple[str, ...] = (),
     handed_on: bool | None = None,
+    share: str = "",
 ) -> Any:
     """Declare a key of a section, a field of a frozen dataclass.
 
@@ -92,13 +98,15 @@ def setting(
     :param choices: the possible values of a `str`.
     :param handed_on: whether app servers get the key, in the configuration that they start with. By
         default they get all but secrets.
+    :param share: of a limit, how much of it one person or address can have, for
+        `bbs.testing.undeclared_limits`.
     """
     if kind is not None:
         default = kind.read(default)
     elif isinstance(default, list):
         default = tuple(default)
     hidden = secret or (kind is not None and kind.secret)
-    declared = _Declared(help, kind, secret, minimum, tuple(choices), handed_on)
+    declared = _Declared(help, kind, secret, minimum, tuple(choices), handed_on, share)
     return field(default=default, repr=not hidden, metadata={"setting": declared})
 
 
@@ -155,7 +163,7 @@ def _read_key(field: Field[Any], hint: object) -> Key:
     if declared.secret:
         kind = kinds.hidden(kind)
     handed_on = not kind.secret if declared.handed_on is None else declared.handed_on
-    return Key(kind, declared.help, handed_on)
+    return Key(kind, declared.help, handed_on, declared.share)
 
 
 def _kind_of(declared: _Declared, wanted: object) -> Kind[Any]:

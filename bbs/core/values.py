@@ -222,6 +222,23 @@ class Quotas:
     invitations: Rate = Rate(60, UNITS["hour"])
 
 
+@dataclass(frozen=True)
+class Bound:
+    """What bounds the rows of a table, for `bbs.testing.undeclared_limits` and people who read:
+
+        class Meta:
+            bound = Bound("1,000", of="account")
+
+    `rows` is a phrase that says how many there are at most of each `of`. What an account has is
+    its own. Of anything else, `share` says how much one person can fill, or that nobody can. In
+    these phrases a name like `this` is a key of `[limits]`."""
+
+    rows: str
+    _: KW_ONLY
+    of: str
+    share: str = ""
+
+
 _COUNTER = re.compile("[a-z][a-z0-9_]{0,31}")
 _METRIC = re.compile("[a-z][a-z0-9_]{0,99}(?<!_total)")
 _MEMBER = re.compile("[a-z][a-z0-9_]{0,49}_per_second")

@@ -68,6 +68,10 @@ class Command:
     `reply` is a dataclass that describes the members of the reply (`bbs.protocols.reply_types`),
     for typed clients and the description of the service. Nothing compares replies with it.
 
+    `bounded` says why the command costs the same whatever is stored, if the price of its rule
+    (`bbs.framework.costs`) does not grow with the result: a phrase, such as "one row". Nothing
+    needs it but `bbs.testing.undeclared_limits`.
+
     Raises ValueError for a malformed usage text, role, rule, handler or reply.
     """
 
@@ -81,6 +85,7 @@ class Command:
     harmless: bool = False
     by_itself: bool = False
     reply: type[Any] | None = None
+    bounded: str = ""
     name: str = field(init=False)
     takes_user: bool = field(init=False)
     parameters: tuple[str, ...] = field(init=False)
@@ -206,9 +211,10 @@ class CommandTable:
         harmless: bool = False,
         by_itself: bool = False,
         reply: type[Any] | None = None,
+        bounded: str = "",
     ) -> Callable[[_H], _H]:
         """Declare the decorated function as the handler of a command. `usage`, `role`, `rest`,
-        `rule`, `listed`, `harmless`, `by_itself` and `reply` are as in `Command`.
+        `rule`, `listed`, `harmless`, `by_itself`, `reply` and `bounded` are as in `Command`.
 
         :raises ValueError: one of these is malformed, or the name of the command is taken.
         """
@@ -221,6 +227,7 @@ class CommandTable:
             harmless=harmless,
             by_itself=by_itself,
             reply=reply,
+            bounded=bounded,
         )
 
         def declare(handler: _H) -> _H:

@@ -61,7 +61,7 @@ class Part(dict[str, Any]):
         self.backwards = backwards
 
     def price(self) -> int:
-        """The price, in commands."""
+        """A command for each 16 KiB of the list."""
         return max(1, -(-self.size // PRICED_BYTES))
 
 

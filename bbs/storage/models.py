@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import peewee
 
-from bbs.core.values import NAME_LENGTH, State
+from bbs.core.values import NAME_LENGTH, Bound, State
 
 JOB_NAME_LENGTH = 150  # characters
 
@@ -29,7 +29,7 @@ class RisingIdField(peewee.BigAutoField):
 
 
 class Table(peewee.Model):
-    """The base of all tables."""
+    """The base of all tables. The `bound` of a table's `Meta` is a `Bound` of its rows."""
 
     class Meta:
         database = database
@@ -48,6 +48,13 @@ class User(Table):
     created = peewee.DoubleField()
     seen = peewee.DoubleField(null=True)
 
+    class Meta:
+        bound = Bound(
+            "any number, or none more with `registration` closed",
+            of="service",
+            share="`registrations`",
+        )
+
 
 class Suspension(Table):
     """A suspension: `user` cannot log in."""
@@ -58,6 +65,9 @@ class Suspension(Table):
     until = peewee.DoubleField(null=True)  # As `since`; null: until operators resume the account.
     reason = peewee.CharField(200, default="")  # For operators alone.
 
+    class Meta:
+        bound = Bound("one", of="account")
+
 
 class Session(Table):
     """A login that has not ended; only the token's digest (SHA-256, hex) is stored."""
@@ -66,6 +76,9 @@ class Session(Table):
     user = peewee.ForeignKeyField(User, on_delete="CASCADE")
     user_id: int
     used = peewee.DoubleField(index=True)
+
+    class Meta:
+        bound = Bound("`sessions_per_user`", of="account")
 
 
 def _count() -> peewee.BigIntegerField:
@@ -116,6 +129,11 @@ class Server(Table):
     cause = _short_text(20)  # Why it drains, or was lost or ended: a `DrainCause` or `LossCause`.
 
     class Meta:
+        bound = Bound(
+            "`maximum`, and those that ended within a day",
+            of="fleet",
+            share="none: servers fill it",
+        )
         indexes = ((("state", "taken"), False), (("state", "capacity"), False), (("ready",), False))
 
 
@@ -139,6 +157,7 @@ class Place(Table):
     origin = _short_text(64)
 
     class Meta:
+        bound = Bound("one", of="account")
         indexes = ((("server", "away"), False),)
 
 
@@ -152,6 +171,7 @@ class KnownNetwork(Table):
     used = peewee.DoubleField()  # Seconds since the epoch, to a day.
 
     class Meta:
+        bound = Bound("16", of="account")
         primary_key = peewee.CompositeKey("user", "network")
 
 
@@ -165,6 +185,9 @@ class LoginServer(Table):
     counts = peewee.TextField(null=True)
     figures = peewee.TextField(null=True)
     version = _short_text(40)  # Of bbs.
+
+    class Meta:
+        bound = Bound("one", of="login server", share="none: servers fill it")
 
 
 class HeartbeatRow(Table):
@@ -181,6 +204,7 @@ class HeartbeatRow(Table):
     figures = peewee.TextField(null=True)  # Counts that every server has (JSON).
 
     class Meta:
+        bound = Bound("one", of="server", share="none: servers fill it")
         table_name = "heartbeat"
 
 
@@ -193,6 +217,9 @@ class Waiter(Table):
     since = peewee.DoubleField(null=True)  # Seconds since the epoch.
     trace = _short_text(64)  # Of the login, as W3C's `traceparent`.
 
+    class Meta:
+        bound = Bound("one", of="connection", share="`connections_per_address`")
+
 
 class Lease(Table):
     """The lease of the login server that controls the fleet."""
@@ -204,12 +231,18 @@ class Lease(Table):
     refusal = peewee.TextField(null=True)  # Why its provider launches nothing.
     refused_until = peewee.DoubleField(null=True)  # It is not asked before.
 
+    class Meta:
+        bound = Bound("one", of="fleet", share="none: servers fill it")
+
 
 class BackgroundJob(Table):
     """When a piece of work in the background `ran` last, in seconds since the epoch."""
 
     name = peewee.CharField(JOB_NAME_LENGTH, primary_key=True)
     ran = peewee.DoubleField()
+
+    class Meta:
+        bound = Bound("one", of="work in the background", share="none: servers fill it")
 
 
 class Action(Table):
@@ -224,6 +257,9 @@ class Action(Table):
     person = peewee.CharField(NAME_LENGTH, null=True)  # The name of a user.
     detail = peewee.CharField(250, null=True)
 
+    class Meta:
+        bound = Bound("any number, which stay", of="operator", share="none: operators fill it")
+
 
 class OutboxEntry(Table):
     """What app servers are to be told: an operator has done something to the user who listens on
@@ -235,6 +271,9 @@ class OutboxEntry(Table):
     event = peewee.TextField(null=True)  # JSON: the channel, and the event.
 
     class Meta:
+        bound = Bound(
+            "one, until it is told", of="act of an operator", share="none: operators fill it"
+        )
         table_name = "notice"
 
 
@@ -245,6 +284,11 @@ class Point(Table):
     at = peewee.DoubleField(index=True)
     login_server = peewee.CharField(32, default="")  # Its id; "": the fleet's point.
     series = peewee.TextField()  # By name (JSON).
+
+    class Meta:
+        bound = Bound(
+            "an hour, one in ten seconds", of="login server", share="none: servers fill it"
+        )
 
 
 class News(Table):
@@ -260,12 +304,18 @@ class News(Table):
     detail = _short_text(250)  # Put into the sentence, as `number` is.
     number = peewee.DoubleField(null=True)
 
+    class Meta:
+        bound = Bound("the latest 100, and what lasts", of="fleet", share="none: servers fill it")
+
 
 class Secret(Table):
     """A secret (hex) that the servers of the service share."""
 
     name = peewee.CharField(20, primary_key=True)
     value = peewee.CharField(64)
+
+    class Meta:
+        bound = Bound("one", of="use", share="none: servers fill it")
 
 
 class DatabaseWriter(Table):
@@ -277,6 +327,7 @@ class DatabaseWriter(Table):
     node = peewee.CharField(200)
 
     class Meta:
+        bound = Bound("three", of="database", share="none: servers fill it")
         table_name = "database_writer"
 
 

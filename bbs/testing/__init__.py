@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bbs.testing.database_contract import ContendedDatabaseContract as ContendedDatabaseContract
     from bbs.testing.database_contract import DatabaseContract as DatabaseContract
     from bbs.testing.database_suite import DatabaseSuite as DatabaseSuite
+    from bbs.testing.limits import undeclared_limits as undeclared_limits
     from bbs.testing.network import Link as Link
     from bbs.testing.network import MemoryNetwork as MemoryNetwork
     from bbs.testing.provider import MemoryProvider as MemoryProvider
@@ -27,6 +28,7 @@ _WHERE = {
     "broker_contract": "BrokerContract SocketContract",
     "database_contract": "ContendedDatabaseContract DatabaseContract",
     "database_suite": "DatabaseSuite",
+    "limits": "undeclared_limits",
     "network": "Link MemoryNetwork",
     "provider": "MemoryProvider",
     "provider_contract": "ProviderContract",

@@ -1,0 +1,74 @@
+"""Writes the tables of `docs/limits.md`.
+
+    python -m tests.docs.limits
+
+They have what the board declares of its limits: prices of commands, shares of keys, bounds of
+tables. `tests/docs/test_limits.py` fails when something is not declared, or the page is an older
+one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from bbs.board import board
+from bbs.testing.limits import Limit, limits_of_commands, limits_of_keys, limits_of_tables
+from tests.paths import CHECKOUT
+
+PAGE = CHECKOUT / "docs/limits.md"
+PROGRAM = "python -m tests.docs.limits"
+
+HOLES: Mapping[str, str] = {
+    "the command decline-all": "1,024 rows for the price of one",
+    "the command list-friend": "1,000 names for the price of one command",
+    "the command list-invite": "100 names for the price of one command",
+    "the command list-block": "1,000 names for the price of one command",
+    "the command list-group": "1,000 names for the price of one command",
+    "the command list-joined": "1,000 names for the price of one command",
+    "the command list-member": "1,000 names for the price of one command",
+    "the command listen": "a replay of any number of events for the price of one command",
+    "the command new": "counts of 1,000 groups for the price of one command",
+    "[limits] inbox": "one friend can fill it",
+    "[limits] posts": "one member can fill the posts of a group",
+    "the table relationship": "ten addresses can fill the invitations that wait for somebody",
+    "the table post": "one member can fill the posts of a group",
+    "the table chat_group": "who leaves a group may create another, without end",
+    "the table group_invitation": "an invitation that is told to nobody is not counted",
+    "the table removed_post": "as of posts",
+}
+"""What is not declared, as it is not so yet. Nothing may be added here, and what is mended goes."""
+
+
+def page(written: str) -> str:
+    """The page with new tables; the text around them stays as it is `written`."""
+    tables = {
+        "commands": _table(
+            ("command", "commands", "deliveries", "grows by, or why it does not"),
+            limits_of_commands(board),
+        ),
+        "keys": _table(("key", "by default", "one person's or address's share"), limits_of_keys()),
+        "tables": _table(
+            ("table", "rows at most", "of each", "one person's share"), limits_of_tables(board)
+        ),
+    }
+    for name, table in tables.items():
+        begin, end = f"<!-- {name}: {PROGRAM} -->\n", f"<!-- end of {name} -->"
+        before, _, rest = written.partition(begin)
+        _, _, after = rest.partition(end)
+        assert after, f"{PAGE.name} lacks {begin}"
+        written = "".join((before, begin, table, end, after))
+    return written
+
+
+def _table(head: Sequence[str], limits: Iterable[Limit]) -> str:
+    rows = [head, ["---"] * len(head)]
+    rows += [[f"`{limit.what}`", *(cell or "not yet" for cell in limit.cells)] for limit in limits]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def main() -> None:
+    PAGE.write_text(page(PAGE.read_text("utf-8")), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -318,6 +318,8 @@ class Daemon(TwistedService):
         _, there = await database.run_untimed(migrations.upgrade, database.peewee, schema)
         if facts := database.server:
             _log.info("the database's server is {facts}", facts=str(facts))
+            if advice := await database.advice():
+                _log.warn("{advice}", advice=advice)
         if newer := migrations.newer(there, schema):
             _log.info("the database is newer, and suits this program: {newer}", newer=newer)
         installed = {each.name for each in schema.parts}

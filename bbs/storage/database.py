@@ -248,6 +248,10 @@ class Database:
         facts: ServerFacts | None = servers and servers.facts
         return facts
 
+    def advice(self) -> Deferred[str]:
+        """A line for operators about the servers of a MySQL; "" if there is nothing to say."""
+        return self.run_untimed(getattr(self.peewee, "advice", str))
+
     @property
     def node(self) -> str:
         """The database node that this server writes to, as its heartbeats say; "" if not known."""

@@ -12,7 +12,7 @@ import pymysql
 import pymysql.constants.ER as mysql_errors
 
 from bbs.core.database_urls import Place
-from bbs.storage.mysql_servers import SILENCE, Servers
+from bbs.storage.mysql_servers import SILENCE, ServerFacts, Servers
 from bbs.storage.transaction_guard import (
     EXCEPTIONS,
     EndsTransaction,
@@ -187,6 +187,20 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
             return connection
         # What a server says of itself tells more than that others are not there.
         raise min(troubles, key=_said_by_none)
+
+    def advice(self) -> str:
+        """A line for operators about the cluster; "" if there is nothing to say. Every server of
+        the URL is asked."""
+        views = []
+        for place in self.servers.places if self.servers.is_galera else ():
+            with suppress(RuntimeError, pymysql.Error, OSError):
+                connection = self._connect_plainly(place, {})
+                try:
+                    with connection.cursor() as cursor:
+                        views.append(ServerFacts.ask(cursor).view)
+                finally:
+                    connection.close()
+        return self.servers.advice([view for view in views if view])
 
     def connection_apart(self, patient: bool = False) -> Any:
         """Make a connection of the driver's that is no thread's: its owner closes it. If `patient`,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pymysql
@@ -21,6 +21,8 @@ import pymysql.constants.ER as mysql_errors
 from twisted.logger import Logger
 
 from bbs.core.database_urls import Place
+from bbs.storage import galera
+from bbs.storage.galera import Answers, View
 
 _log = Logger()
 
@@ -29,10 +31,9 @@ _VARIABLES = (
     *("read_only", "super_read_only", "innodb_read_only"),
     *("transaction_isolation", "tx_isolation", "log_bin", "binlog_format"),
     *("auto_increment_increment", "auto_increment_offset"),
-    *("wsrep_on", "wsrep_node_name", "group_replication_single_primary_mode"),
-    "group_replication_group_name",
+    *("group_replication_single_primary_mode", "group_replication_group_name"),
+    *galera.VARIABLES,
 )
-_STATUS = ("wsrep_cluster_status", "wsrep_local_index", "wsrep_incoming_addresses")
 
 
 def _ask(what: str, names: Sequence[str]) -> str:
@@ -41,7 +42,7 @@ def _ask(what: str, names: Sequence[str]) -> str:
 
 
 _ASK_VARIABLES = _ask("VARIABLES", _VARIABLES)
-_ASK_STATUS = _ask("STATUS", _STATUS)
+_ASK_STATUS = _ask("STATUS", galera.STATUS)
 _ON = ("ON", "1", "YES", "TRUE")
 
 UNCERTAIN = ("TiDB",)
@@ -54,9 +55,8 @@ class ServerFacts:
 
     :ivar product: such as `MariaDB`.
     :ivar version: its whole text.
-    :ivar node: which server it is: the address that it gives to others, after its name in a
-        cluster of Galera.
-    :ivar members: the nodes of its cluster, by address; empty if it is no node of Galera.
+    :ivar place: its own name for its machine, and its port.
+    :ivar view: its cluster, if it is a node of Galera.
     :ivar is_read_only: whether it serves readers only.
     :ivar isolation: the default of its sessions.
     :ivar step: by how much its ids rise: other nodes give those between.
@@ -65,8 +65,8 @@ class ServerFacts:
 
     product: str
     version: str
-    node: str
-    members: tuple[str, ...]
+    place: str
+    view: View | None
     is_read_only: bool
     isolation: str
     step: int
@@ -75,7 +75,16 @@ class ServerFacts:
     @property
     def is_galera(self) -> bool:
         """Whether it is a node of Galera."""
-        return bool(self.members)
+        return self.view is not None
+
+    @property
+    def node(self) -> str:
+        """Which server it is, for other servers of bbs and for people."""
+        return self.view.node if self.view else self.place
+
+    def is_called(self, node: str) -> bool:
+        """Whether `node` is a name of this server."""
+        return self.view.is_own(node) if self.view else node == self.place
 
     @classmethod
     def ask(cls, cursor: Any) -> ServerFacts:
@@ -85,7 +94,10 @@ class ServerFacts:
         if _is_on(said, "wsrep_on"):
             cursor.execute(_ASK_STATUS)
             said.update(cursor.fetchall())
-        return cls.of(said)
+        facts = cls.of(said)
+        if facts.view and not facts.view.is_told:
+            facts = replace(facts, view=galera.ask_members(cursor, facts.view))
+        return facts
 
     @classmethod
     def of(cls, said: Mapping[str, str]) -> ServerFacts:
@@ -93,18 +105,12 @@ class ServerFacts:
         said = {str(name).lower(): str(value) for name, value in said.items()}
         version, comment = said.get("version", ""), said.get("version_comment", "")
         product = _product(version, comment)
-        node = f"{said.get('hostname', '')}:{said.get('port', '')}"
-        members: tuple[str, ...] = ()
-        if _is_on(said, "wsrep_on"):
-            members = tuple(said.get("wsrep_incoming_addresses", "").split(","))
-            index = int(said.get("wsrep_local_index") or -1)
-            own = members[index] if 0 <= index < len(members) else node
-            node = f"{said.get('wsrep_node_name', '')} ({own})"
+        place = f"{said.get('hostname', '')}:{said.get('port', '')}"
         return cls(
             product=product,
             version=version,
-            node=node,
-            members=members,
+            place=place,
+            view=View.of(said, place) if _is_on(said, "wsrep_on") else None,
             is_read_only=any(
                 _is_on(said, name) for name in ("read_only", "super_read_only", "innodb_read_only")
             ),
@@ -115,7 +121,7 @@ class ServerFacts:
 
     def __str__(self) -> str:
         """Itself in words, for the log."""
-        of = f", one of {len(self.members)} nodes of Galera" if self.is_galera else ""
+        of = f", one of {self.view.size} nodes of Galera" if self.view else ""
         return (
             f"{self.product} {self.version}, {self.node}{of};"
             f" isolation {self.isolation} before bbs asks for its own, ids in steps of {self.step}"
@@ -191,6 +197,7 @@ class Servers:
         self._read_only: set[str] = set()
         """The nodes that served readers only when they were asked last."""
         self._watch: _Watch | None = None
+        self._answers = Answers(self.seconds)
 
     @property
     def is_galera(self) -> bool:
@@ -203,35 +210,47 @@ class Servers:
         yield from self.places[first:]
         yield from self.places[:first]
 
+    def ask(self, cursor: Any) -> ServerFacts:
+        """What the server that `cursor` is connected to says of itself, with what others of its
+        cluster have said just before."""
+        facts = ServerFacts.ask(cursor)
+        return replace(facts, view=self._answers.note(facts.view)) if facts.view else facts
+
     def check(self, cursor: Any, place: Place) -> None:
         """Take the server at `place`, which `cursor` is connected to, for the one in use.
 
         :raises pymysql.OperationalError: it must not be written to.
         """
-        facts = ServerFacts.ask(cursor)
+        facts = self.ask(cursor)
         self._read_only.discard(facts.node)
         if facts.objection:
             raise cannot_write(f"{place}: {facts.objection}")
         if facts.is_read_only:
             self._read_only.add(facts.node)
             raise cannot_write(f"{place}: {facts.node} is read-only")
-        if facts.is_galera:
+        if facts.view:
             # It may not have all yet that was acknowledged on the node in use before.
             cursor.execute("SET SESSION wsrep_sync_wait = 15")
-            self._claim(cursor, facts)
+            self._claim(cursor, facts, facts.view)
             cursor.execute("SET SESSION wsrep_sync_wait = 0")
         before, self.facts = self.facts, facts
-        if place != self.current or (before and facts.node != before.node):
+        if place != self.current or (before and not facts.is_called(before.node)):
             self.current = place
             self.generation += 1
             if before:
                 _log.warn("the database's server is {facts} now", facts=str(facts))
 
+    def advice(self, views: Sequence[View]) -> str:
+        """A line for operators about a cluster whose nodes have just said `views`, each of them
+        alone; "" if there is nothing to say."""
+        views = [self._answers.note(view) for view in views if not view.is_told]
+        return galera.advice(views, SILENCE) if views else ""
+
     def leave(self) -> None:
         """Note that the server in use does not serve writers any more, wherever its name leads."""
         self.generation += 1
 
-    def _claim(self, cursor: Any, facts: ServerFacts) -> None:
+    def _claim(self, cursor: Any, facts: ServerFacts, view: View) -> None:
         """See that `facts.node` is the one node that is written to.
 
         :raises pymysql.OperationalError: another node is, and may serve writers.
@@ -241,9 +260,10 @@ class Servers:
             if writers is None:
                 return  # An older version's database; the upgrade makes the table.
             writer = writers[0][0] if writers else None
-            if writer == facts.node:
+            if writer in (view.node, view.own.by_uuid):
                 return
-            if writer is not None and not self._is_free(cursor, writer, facts):
+            is_own = writer is not None and view.is_own(writer)
+            if writer is not None and not is_own and not self._is_free(cursor, writer, view):
                 raise cannot_write(
                     f"this server would write to {facts.node}, and others write to {writer}, of the"
                     " same cluster: name that node in database.url, too; if it has just failed,"
@@ -259,10 +279,9 @@ class Servers:
                     cursor.execute(change, (facts.node, WRITER, writer))
         raise cannot_write(f"{facts.node}: other servers choose the node to write to just now")
 
-    def _is_free(self, cursor: Any, writer: str, facts: ServerFacts) -> bool:
+    def _is_free(self, cursor: Any, writer: str, view: View) -> bool:
         """Whether another node may be written to in the place of `writer`."""
-        is_member = any(writer.endswith(f"({address})") for address in facts.members)
-        if not is_member or writer in self._read_only:
+        if not view.may_have(writer) or writer in self._read_only:
             return True
         signs = _rows(cursor, _SIGNS, UPGRADING)
         self.may_wait = False

@@ -17,10 +17,11 @@ from twisted.internet.threads import deferToThread
 from bbs.core.errors import Unavailable
 from bbs.storage.database import Database
 from bbs.storage.engines import IN_C, DatabaseRefused
+from bbs.storage.mysql_servers import SILENCE
 from tests.database_case import by_driver
 from tests.integration.service import BIN, ServiceCase, eventually
 from tests.integration.test_mysql import MySQLCase, add, count
-from tests.services import OwnGalera
+from tests.services import OwnGalera, OwnGaleraOfDefaults
 from tests.services.galera import ADMIN
 from tests.services.server import freeze, thaw
 
@@ -30,16 +31,16 @@ GROUP = "SHOW STATUS WHERE Variable_name IN ('wsrep_cluster_status', 'wsrep_inco
 
 
 @cache
-def common_galera() -> OwnGalera:
+def common_galera(addresses: bool = True) -> OwnGalera:
     """One for all tests of this process, which end with all its nodes running."""
-    made = OwnGalera()
+    made = OwnGalera() if addresses else OwnGaleraOfDefaults()
     atexit.register(made.server.remove)
     return made
 
 
-async def empty_galera() -> OwnGalera:
+async def empty_galera(addresses: bool = True) -> OwnGalera:
     """The common one, with an empty database on every node."""
-    galera = common_galera()
+    galera = common_galera(addresses)
     await galera.start()
     first, *others = galera.server.nodes
     await deferToThread(first.ask, "DROP DATABASE bbs; CREATE DATABASE bbs", ADMIN)
@@ -53,9 +54,10 @@ class GaleraCase(MySQLCase):
 
     timeout = 300
     driver = IN_C
+    addresses = True
 
     async def setUp(self) -> None:  # type: ignore[override]
-        self.galera = await empty_galera()
+        self.galera = await empty_galera(self.addresses)
         self.nodes = self.galera.server.nodes
 
     async def told(self, sql: str, node: int = 0) -> str:
@@ -165,7 +167,10 @@ class Failing(GaleraCase):
         """Another node is written to soon, which has all that was acknowledged."""
         began = reactor.seconds()
         await self.served(self.database, "after")
-        self.note("served again after", reactor.seconds() - began)
+        seconds = reactor.seconds() - began
+        self.note("served again after", seconds)
+        # The others know that it has left, and do not wait until nobody has written to it for long.
+        self.assertLess(seconds, SILENCE)
         self.assertNotEqual(await self.writer(), self.name(0))
         self.assertEqual(await self.database.run(count), 21)
 
@@ -196,6 +201,22 @@ class Failing(GaleraCase):
         await self.comes_back()
 
 
+class FailingOfDefaults(Failing):
+    """Nodes have no addresses, and the user may not read who is in the group."""
+
+    addresses = False
+
+    def name(self, node: int) -> str:
+        return f"node{node + 1} (AUTO)"
+
+
+class FailingOfDefaultsForWhomeverMayRead(FailingOfDefaults):
+    """Likewise, and the user may. One node that remains is enough to know."""
+
+    def url(self, *nodes: int) -> str:
+        return super().url(*(nodes or (0, 1))).replace("//plain:", "//bbs:")
+
+
 class Starting(ServiceCase):
     """As operators start it."""
 
@@ -216,6 +237,18 @@ class Starting(ServiceCase):
         for node in nodes[:2]:
             self.assertIn(f"{node.folder.name} (127.0.0.1:{node.port})", second.errors)
             self.assertNotIn(node.password, second.errors + second.output)
+
+    async def test_nodes_that_cannot_be_told_apart(self) -> None:
+        """It is said at the start, unless every node can be asked."""
+        galera = await empty_galera(addresses=False)
+        first, *_ = galera.server.nodes
+        every, one = galera.url, galera.url.replace(galera.server.places, f"127.0.0.1:{first.port}")
+        for url, told in ((every, 0), (one, 1)):
+            service = self.big_service(database={"url": by_driver(url, IN_C)}, fleet={"minimum": 1})
+            login = await service.login_server()
+            self.assertEqual(service.log().count("Set wsrep_node_incoming_address"), told)
+            self.assertNotIn(first.password, service.log())
+            await login.end()
 
     async def test_two_upgrade_at_once_on_two_nodes(self) -> None:
         """One does."""

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from unittest import SkipTest
 
 from tests.paths import CHECKOUT
-from tests.services.galera import Galera
+from tests.services.galera import Galera, GaleraOfDefaults
 from tests.services.server import Server, ServerFailed, database_folder
 from tests.services.servers import ActiveMQ, MariaDB
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OwnActiveMQ",
     "OwnGalera",
+    "OwnGaleraOfDefaults",
     "OwnMariaDB",
     "ServerFailed",
     "common_mariadb",
@@ -129,6 +130,10 @@ def common_mariadb() -> OwnMariaDB:
 
 class OwnGalera(OwnServer[Galera]):
     kind = Galera
+
+
+class OwnGaleraOfDefaults(OwnGalera):
+    kind = GaleraOfDefaults
 
 
 @contextmanager

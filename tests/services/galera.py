@@ -16,6 +16,7 @@ _RECOVERED = re.compile(r"WSREP: Recovered position:? *(\S+)")
 
 
 ADMIN = "admin"  # A user who may write to a server that is read-only, and make it so.
+PLAIN = "plain"  # One with the rights that a service needs: all on its own database alone.
 
 _STANDING = """\
 SELECT variable_value FROM information_schema.global_status
@@ -33,6 +34,8 @@ class GaleraNode(MariaDB):
     """For clients, for the group, and for its two ways to hand over what a node lacks."""
 
     peers: Sequence[GaleraNode] = ()
+    addresses = True
+    """Whether it tells clients its address. By MariaDB's default it does not."""
     begins = False
     """Whether its next start begins the cluster."""
 
@@ -51,6 +54,8 @@ class GaleraNode(MariaDB):
             f"{super().users()}REVOKE READ ONLY ADMIN ON *.* FROM bbs@'%';\n"
             f"CREATE OR REPLACE USER {ADMIN}@'%' IDENTIFIED BY '{self.password}';\n"
             f"GRANT ALL PRIVILEGES ON *.* TO {ADMIN}@'%';\n"
+            f"CREATE OR REPLACE USER {PLAIN}@'%' IDENTIFIED BY '{self.password}';\n"
+            f"GRANT ALL PRIVILEGES ON bbs.* TO {PLAIN}@'%';\n"
         )
 
     @property
@@ -81,7 +86,7 @@ class GaleraNode(MariaDB):
             f"--wsrep-cluster-address=gcomm://{'' if self.begins else others}",
             f"--wsrep-node-name={self.folder.name}",
             f"--wsrep-node-address=127.0.0.1:{group}",
-            f"--wsrep-node-incoming-address=127.0.0.1:{self.port}",
+            *([f"--wsrep-node-incoming-address=127.0.0.1:{self.port}"] if self.addresses else []),
             f"--wsrep-provider-options={';'.join(options)}",
             "--wsrep-sst-method=rsync_as_root",
             f"--wsrep-sst-receive-address=127.0.0.1:{whole}",
@@ -113,19 +118,26 @@ class Galera:
     name = "galera"
     packages = GaleraNode.packages
     installed = GaleraNode.installed
+    user = "bbs"
+    addresses = True
 
     def __init__(self, folder: Path) -> None:
         self.nodes = [GaleraNode(folder / f"node{number}") for number in (1, 2, 3)]
         for node in self.nodes:
             node.peers = self.nodes
             node.password = self.nodes[0].password
+            node.addresses = self.addresses
 
     @property
     def url(self) -> str:
         """As `database.url`, with all nodes."""
         first = self.nodes[0]
-        places = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
-        return f"{first.scheme}://bbs:{first.password}@{places}{first.path}"
+        return f"{first.scheme}://{self.user}:{first.password}@{self.places}{first.path}"
+
+    @property
+    def places(self) -> str:
+        """All nodes, as `database.url` names them."""
+        return ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
 
     @property
     def pid(self) -> int | None:
@@ -167,3 +179,10 @@ class Galera:
     def remove(self) -> None:
         for node in self.nodes:
             node.remove()
+
+
+class GaleraOfDefaults(Galera):
+    """One whose nodes have no addresses, for a user with rights on one database alone."""
+
+    user = PLAIN
+    addresses = False

@@ -83,7 +83,8 @@ class Facts(SynchronousTestCase):
     def test_a_node_of_galera(self) -> None:
         facts = ServerFacts.of(OTHER_NODE)
         self.assertEqual(facts.node, "n2 (127.0.0.1:2)")
-        self.assertEqual(facts.members, ("127.0.0.1:1", "127.0.0.1:2"))
+        assert facts.view is not None
+        self.assertEqual(facts.view.addresses, ("127.0.0.1:1", "127.0.0.1:2"))
         self.assertTrue(facts.is_galera)
         self.assertIn("one of 2 nodes of Galera", str(facts))
 

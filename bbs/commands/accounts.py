@@ -142,9 +142,7 @@ async def logout(ask: Ask, caller: auth.Caller) -> Reply:
     return success("Bye!")
 
 
-@commands.command(
-    "delete <user>", Role.LOGIN, bounded="it ends the account, which `registrations` paid for"
-)
+@commands.command("delete <user>", Role.LOGIN)
 async def delete(ask: Ask) -> Reply:
     """Remove the account.
 

@@ -19,6 +19,7 @@ PAGE = CHECKOUT / "docs/limits.md"
 PROGRAM = "python -m tests.docs.limits"
 
 HOLES: Mapping[str, str] = {
+    "the command delete": "all that somebody has, for the price of one command",
     "the command decline-all": "1,024 rows for the price of one",
     "the command list-friend": "1,000 names for the price of one command",
     "the command list-invite": "100 names for the price of one command",

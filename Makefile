@@ -101,6 +101,7 @@ soak: $(VENV)/installed-for-tests
 	$(BIN)/python -m tests.load.simulation --breaks --rounds 200
 	$(BIN)/python -m tests.load.attacks --seconds $(SECONDS) --seed $(SEED) --inputs 1000000
 	$(BIN)/python -m tests.load.attacks --seconds 15 --seed $(SEED) --self-test
+	$(BIN)/python -m tests.load.bench.dearest
 	$(BIN)/python -m tests.integration.containers --build
 	for database in sqlite mysql mysql-in-python galera; do \
 		$(BIN)/python -m tests.load.faults --database $$database --migrations && \

@@ -64,11 +64,6 @@ POSTS_OF_FRIEND = 10
 GROUP_POSTS = 20  # Unread posts in each group of the hero's but the large one.
 
 
-def long_name(kind: str, number: int) -> str:
-    """A name of as many bytes as a name can have."""
-    return f"{kind}{number}".ljust(NAME_LENGTH, LETTER)
-
-
 @dataclass
 class Taken:
     """What a request took: the bytes that the caller was sent, and the `units` that the user was
@@ -108,10 +103,11 @@ def charged() -> Iterator[list[float]]:
 
 
 class FullBoard:
-    """The board in memory, or at `url`, and its hero; of everything there is this `share`."""
+    """The board in memory, or at `url`, and its hero; of everything there is this `share`. A `mark`
+    begins all names, so that no process has seen them before."""
 
-    def __init__(self, share: float = 1.0, url: str = IN_MEMORY) -> None:
-        self._share = share
+    def __init__(self, share: float = 1.0, url: str = IN_MEMORY, mark: str = "") -> None:
+        self._share, self._mark = share, mark
         config = Configuration(
             app=App(capacity=10_000),
             fleet=Fleet(spare=0),
@@ -142,6 +138,10 @@ class FullBoard:
         """So many, of a full board."""
         return max(1, int(count * self._share))
 
+    def long_name(self, kind: str, number: int) -> str:
+        """A name of as many bytes as a name can have."""
+        return f"{self._mark}{kind}{number}".ljust(NAME_LENGTH, LETTER)
+
     # Filling
 
     def _fill(self) -> None:
@@ -161,7 +161,7 @@ class FullBoard:
 
     def crowd(self, kind: str, size: int, *, online: bool = False) -> Sequence[int]:
         """So many more people, with long names."""
-        names = [long_name(kind, number) for number in range(size)]
+        names = [self.long_name(kind, number) for number in range(size)]
         people = [(name, "", new_channel(), 0.0, 1.0) for name in names]
         add(User, people, User.name, User.password_hash, User.channel, User.created, User.seen)
         last = User.select(peewee.fn.MAX(User.id)).scalar()
@@ -202,7 +202,11 @@ class FullBoard:
         """The large group has the friends in it, and posts; the hero is in many others as well."""
         made = self.some(QUOTAS.groups - 10)
         joined = self.some(MOST_JOINED - 20)
-        names = ["crowd", "other", *(long_name("group", number) for number in range(joined + made))]
+        names = [
+            "crowd",
+            "other",
+            *(self.long_name("group", number) for number in range(joined + made)),
+        ]
         owner = self.ids["owner"]
         groups = [
             (name, new_channel(), self.hero if name == "crowd" else owner, GROUP_POSTS)
@@ -235,7 +239,7 @@ class FullBoard:
         )
 
     def _others(self, joined: int) -> Iterator[int]:
-        return (self.groups[long_name("group", number)] for number in range(joined))
+        return (self.groups[self.long_name("group", number)] for number in range(joined))
 
     def _add_posts(self, values: Sequence[tuple[int | None, str]]) -> Sequence[int]:
         before = PostRow.select(peewee.fn.MAX(PostRow.id)).scalar() or 0
@@ -365,7 +369,7 @@ class FullBoard:
         hero.ask("device x", at_login)
         for command in ("help", "commands", "ping", "events"):
             hero.ask(command)
-        friend, crowd = long_name("friend", 1), "crowd"
+        friend, crowd = self.long_name("friend", 1), "crowd"
         lists = [
             "list-invite <user>",
             "list-friend <user>",
@@ -389,13 +393,13 @@ class FullBoard:
             if "more" in reply:
                 hero.ask(f"more <user> {reply['more']}", name=f"more, {line.split()[0]}")
         hero.ask("listen <user> 0", self.at_home(), settles=True)
-        hero.ask(f"invite <user> {long_name('stranger', 1)}")
-        hero.ask(f"accept-invite <user> {long_name('inviter', 1)}")
-        hero.ask(f"decline-invite <user> {long_name('inviter', 2)}")
+        hero.ask(f"invite <user> {self.long_name('stranger', 1)}")
+        hero.ask(f"accept-invite <user> {self.long_name('inviter', 1)}")
+        hero.ask(f"decline-invite <user> {self.long_name('inviter', 2)}")
         hero.ask("decline-all <user>")
         hero.ask(f"block <user> {friend}")
         hero.ask(f"unblock <user> {friend}")
-        hero.ask(f"unfriend <user> {long_name('friend', 2)}")
+        hero.ask(f"unfriend <user> {self.long_name('friend', 2)}")
         hero.ask(f"post <user> {TEXT}")
         hero.ask(f"post <user> {'x' * 60_000}", name="post, 60 KB")
         hero.ask(f"send <user> friend {TEXT}")
@@ -413,7 +417,7 @@ class FullBoard:
         hero.ask(f"close-group <user> {crowd}")
         hero.ask(f"open-group <user> {crowd}")
         hero.ask(f"invite-group <user> {crowd} neighbour")
-        hero.ask(f"kick <user> {crowd} {long_name('friend', 3)}")
+        hero.ask(f"kick <user> {crowd} {self.long_name('friend', 3)}")
         hero.ask(f"give-group <user> another {HERO}", refused=True)
         hero.ask(f"delete-group <user> {crowd}")
         second = at_login.ask(f"login {HERO} pw")["token"]
@@ -470,7 +474,8 @@ def add(model: Any, values: Iterable[tuple[Any, ...]], *fields: Any) -> None:
         for field, value in meta.defaults.items()
         if field.column_name not in names
     }
-    columns = ", ".join((*names, *others))
+    quote: str = meta.database.obj.quote
+    columns = ", ".join(f"{quote[0]}{name}{quote[1]}" for name in (*names, *others))
     places = ", ".join([meta.database.param] * (len(names) + len(others)))
     sql = f"INSERT INTO {meta.table_name} ({columns}) VALUES ({places})"
     rest = iter(values)

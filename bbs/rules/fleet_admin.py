@@ -285,9 +285,10 @@ def ask_launch(capacity: int, maximum: int, now: float) -> str:
 
 
 def ask_drain(beginning: str) -> str:
-    """Ask that the server whose id begins so drains; returns its id, or raises NoSuchServer."""
-    alive = Server.select(Server.id).where(Server.state != State.GONE)
-    ids = [row.id for row in alive if row.id.startswith(beginning)]
+    """Ask that the server whose id begins so drains; returns its id, or raises NoSuchServer. One
+    that was run by hand may have died: then it is missed no more (`overview.missed`)."""
+    known = Server.select(Server.id).where((Server.state != State.GONE) | servers.died_by_hand())
+    ids = [row.id for row in known if row.id.startswith(beginning)]
     if not beginning or len(ids) != 1:
         raise NoSuchServer()
     Server.update(drain_asked=True).where(Server.id == ids[0]).execute()

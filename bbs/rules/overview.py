@@ -3,13 +3,13 @@ for all viewers."""
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import peewee
 
+from bbs.core.addresses import Address
 from bbs.core.values import LossCause, State, version_order
 from bbs.rules import fleet_admin, fleets, membership, page_history, placement, servers
 from bbs.rules.fleets import SourceFleet
@@ -22,12 +22,8 @@ from bbs.storage.models import HeartbeatRow, LoginServer, Place, Server, User, W
 GONE_SHOWN = 120.0  # Seconds for which a server that has ended is still shown.
 NAMES_SHOWN = 2000  # Names of users at most: a longer page would be useless.
 
-FAILED_LATELY = 600.0
-"""Seconds since the beginning of a launch for which its failure counts: with the default time-out,
-two late launches in a row are within it."""
-
 FAILURES = (LossCause.FAILED, LossCause.LATE)  # Refused launches are shown separately.
-LAUNCHES_READ = 10  # The latest launches that are checked for failures in a row.
+BY_HAND_READ = 200  # The latest servers run by hand that are checked for those that died.
 ACTIONS_SHOWN = 1  # The latest actions in an overview; if there is a new one, the page reads all.
 
 
@@ -48,6 +44,16 @@ class LoginServerRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Failures:
+    """The launches that have failed since the last one that succeeded. Those decided at one moment
+    count once: what lets one of them fail lets all of them."""
+
+    count: int = 0
+    lasted: float = 0.0  # Seconds since the first of them was decided.
+    ago: float = 0.0  # Seconds since the last of them was decided.
+
+
+@dataclass(frozen=True, kw_only=True)
 class Overview:
     """The service at one moment."""
 
@@ -59,7 +65,8 @@ class Overview:
     connected: int = 0  # Listeners, by the last heartbeats of the live servers.
     refusal: fleet_admin.Hold | None
     usual: float | None  # The mean time of recent launches (s).
-    failures: int = 0  # How many of the latest launches failed in a row.
+    failures: Failures = field(default_factory=Failures)
+    missed: tuple[str, ...] = ()  # The addresses of servers run by hand that died; see `missed`.
     actions: tuple[fleet_admin.OperatorAction, ...]
     who: Mapping[str, tuple[str, ...]] | None  # Names by server, "" for none; None: not asked.
     leader: LeaseSeen | None = None
@@ -110,6 +117,7 @@ def overview(now: float, names: bool, behind: int | None = None) -> Overview:
         refusal=fleet_admin.refusal(),
         usual=launches.usual if launches else None,
         failures=failures(now),
+        missed=missed(),
         actions=tuple(fleet_admin.actions(ACTIONS_SHOWN)),
         who=_who() if names else None,
         leader=membership.seen_lease(membership.FLEET_LEASE),
@@ -153,20 +161,48 @@ def nodes() -> tuple[str, ...]:
     return tuple(sorted(node for (node,) in rows(found.distinct())))
 
 
-def failures(now: float) -> int:
-    """Count the launches in a row that failed, from the latest; only those a provider was asked
-    for."""
-    decided = (
-        Server.select(Server.ready, Server.cause, Server.created)
-        .where((Server.state != State.LAUNCHING) & Server.scope.not_in(["", servers.OPERATOR]))
+def failures(now: float) -> Failures:
+    """The launches that failed since the last one that succeeded; only those a provider was asked
+    for. One that was decided before that success says nothing about what came after it."""
+    asked = Server.scope.not_in(["", servers.OPERATOR])
+    # One that is warm has booted, and is stopped; `created` is then the time of that.
+    booted = Server.ready.is_null(False) | (Server.state == State.WARM)
+    latest = peewee.fn.MAX(peewee.fn.COALESCE(Server.ready, Server.created))
+    succeeded = Server.select(latest).where(asked & booted)
+    failed = asked & Server.cause.in_(FAILURES) & Server.ready.is_null()
+    since = Server.created > peewee.fn.COALESCE(succeeded, 0)
+    counted = peewee.fn.COUNT(Server.created.distinct())
+    ends = peewee.fn.MIN(Server.created), peewee.fn.MAX(Server.created)
+    [(count, first, last)] = rows(Server.select(counted, *ends).where(failed & since))
+    return Failures(count=count, lasted=now - first, ago=now - last) if count else Failures()
+
+
+def missed() -> tuple[str, ...]:
+    """The addresses at which servers run by hand have died, oldest first, for as long as their rows
+    are kept. One is missed no more once a server runs at its address again, once one has begun
+    elsewhere since, or once an operator has asked that it drains."""
+    by_hand = rows(
+        Server.select(
+            Server.host,
+            Server.port,
+            Server.ready,
+            Server.ended,
+            servers.died_by_hand(),
+        )
+        .where((Server.scope == servers.OPERATOR) & Server.port.is_null(False))
         .order_by(Server.created.desc())
-        .limit(LAUNCHES_READ)
+        .limit(BY_HAND_READ)
     )
-    found = itertools.takewhile(
-        lambda row: row[0] is None and row[1] in FAILURES and abs(now - row[2]) < FAILED_LATELY,
-        rows(decided),
-    )
-    return sum(1 for _ in found)
+    dead: dict[str, float] = {}  # When each was found dead.
+    for host, port, ready, ended, has_died in reversed(by_hand):
+        address = str(Address(host or "", port))
+        is_new = dead.pop(address, None) is None
+        if is_new and ready is not None:
+            replaced = next((place for place, died in dead.items() if died < ready), None)
+            dead.pop(replaced or "", None)
+        if has_died:
+            dead[address] = float("inf") if ended is None else ended
+    return tuple(dead)
 
 
 def away() -> int:

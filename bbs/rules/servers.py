@@ -20,6 +20,7 @@ from bbs.storage.statements import Row, statement
 OPERATOR = "operator"  # The scope of servers that an operator runs by hand.
 FEW = 128  # Rows at most that are read by their ids; instead of more, all rows are read.
 NOT_RUNNING = (State.WARM, State.GONE)  # Their machines do not run, or soon will not.
+DEATHS = (LossCause.SILENT, LossCause.ENDED)  # How a server dies that has not said that it stops.
 CONNECTED = "connected"  # The figure of an app server that counts its listeners.
 
 SPARE, MOVED = "spare", "moved"
@@ -270,6 +271,13 @@ def must_go() -> Any:
     """A condition for servers that an operator wants empty, or their provider will take away."""
     # NULL is unequal to nothing.
     return Server.drain_asked | (peewee.fn.COALESCE(Server.warned, REBALANCE) != REBALANCE)
+
+
+def died_by_hand() -> Any:
+    """A condition for servers run by hand that died without a word, unless an operator has asked
+    that they drain."""
+    died = Server.cause.in_(DEATHS) & Server.state.in_([State.LOST, State.GONE])
+    return (Server.scope == OPERATOR) & died & ~Server.drain_asked
 
 
 def _serves() -> Any:

@@ -21,16 +21,16 @@ from zope.interface import implementer
 from bbs.core import tracing
 from bbs.core.values import ERRORS, State, Trouble
 from bbs.web.context import PageContext
+from bbs.web.lacks import spare_places
 from bbs.web.poller import IMeter, Poller
 from bbs.web.rates import Launched, ServiceRates
 from bbs.web.snapshot import (
     Cause,
     PageView,
-    causes,
+    causes_of,
     free_places,
     longest_wait,
     people,
-    spare_places,
     states,
 )
 
@@ -147,8 +147,7 @@ class Metrics:
         there = states(view.overview.servers)
         counts = {str(state): there.get(state, 0) for state in State if state is not State.GONE}
         yield _labelled(GaugeMetricFamily, "bbs_fleet_servers", "App servers", "state", counts)
-        silence = view.measured.controller_silence
-        present = {*causes(view.overview, self._policy, silence, view.room)}
+        present = {*causes_of(view, self._policy)}
         yield _labelled(
             GaugeMetricFamily,
             "bbs_fleet_alarm",

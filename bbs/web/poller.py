@@ -28,6 +28,7 @@ from bbs.rules.servers import NOT_RUNNING
 from bbs.web import history
 from bbs.web.context import PageContext
 from bbs.web.history import IWatchers, PageHistory, chosen, series_of
+from bbs.web.lacks import Shortage, is_short
 from bbs.web.rates import Launched, ServiceRates, newly_failed, newly_ready
 from bbs.web.snapshot import Measured, PageView, free_places, longest_wait, people
 
@@ -146,6 +147,8 @@ class Poller(Service):
         self._looked_at = self._point_at = float("-inf")
         self._controller_silence = 0.0
         self._controller_watch, self._server_watch = Watch(), Watch()
+        self._policy = context.policy
+        self._shortage = Shortage()
         self._leases: dict[str, float] = {}
         self._launch_times: list[float] = []
         self._flights = SingleFlight()
@@ -243,6 +246,7 @@ class Poller(Service):
         self._leases = {id: silences.get(id, 0.0) for id in beats}
         controller = -1 if seen.leader is None else seen.leader.beats
         self._controller_silence = self._controller_watch.silence("controller", controller, elapsed)
+        self._shortage.note(is_short(seen, self._policy), elapsed)
         self.rates.look(now, seen)
         if self._overview:
             ready = newly_ready(self._overview, seen)
@@ -261,6 +265,7 @@ class Poller(Service):
             rates_of_server=rates.rates_of,
             leases=self._leases,
             controller_silence=self._controller_silence,
+            short_for=self._shortage.lasted,
             launches=int(last_hour.sum("launches")) + len(self._launch_times),
             reactor_lag=self._lags.longest_lately(),
             database_time=self._call_times.mean(),

@@ -4,9 +4,9 @@ Only operators see the names of people and what a provider says of a launch, whi
 and the roles of a cloud.
 
 There is an alarm while operators need to act: while no login server controls the fleet, the disk of
-the database is nearly full, or people wait and too little is launched for them. What is wrong
-without an alarm is a warning. Everything here is pure: the caller passes in what is known, and
-nothing reads a clock.
+the database is nearly full, too few servers are ready, or too little is launched for those who
+wait. What is wrong without an alarm is a warning. Everything here is pure: the caller passes in
+what is known, and nothing reads a clock.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ from bbs.rules import fleet_admin
 from bbs.rules.fleet_admin import DELAY
 from bbs.rules.overview import Overview
 from bbs.rules.page_history import broker_away
-from bbs.rules.servers import NOT_RUNNING, OPERATOR, SPARE, HeardServer, explain
+from bbs.rules.servers import NOT_RUNNING, OPERATOR, HeardServer, explain
 from bbs.storage.database import DiskSpace
+from bbs.web import lacks
 from bbs.web.context import ServiceInfo
-
-FAILURES = 2
-"""Launches that fail in a row before there is an alarm: the first may have failed by chance."""
+from bbs.web.lacks import spare_places
 
 MOST_SHOWN = 100
 """Servers that a snapshot has: 5,000 would be 2 MB each second, for each reader."""
@@ -37,15 +36,18 @@ REFUSED = "the provider refuses it, and operators who log in see why"  # what ev
 
 
 class Cause(StrEnum):
-    """Why there is an alarm; most say why nothing is launched."""
+    """Why there is an alarm; most say why nothing is launched. `bbs_fleet_alarm` has each of them,
+    and the alerts for Prometheus and CloudWatch follow from that."""
 
     NO_CONTROLLER = "no-keeper"
     DISK_FULL = "disk-full"
     TWO_WRITERS = "two-writers"
     REFUSED = "refused"
     FAILED = "failed"
+    TOO_FEW = "too-few"
     MAXIMUM = "maximum"
     BY_HAND = "by-hand"
+    DIED = "by-hand-died"
 
 
 class Fault(StrEnum):
@@ -104,22 +106,33 @@ _ALARMS: Mapping[Cause, tuple[str, str]] = {
         " another one.",
     ),
     Cause.FAILED: (
-        "People wait for a place, and one launch after the other fails",
+        "{need}, and one launch after the other fails",
         "Look for the reason below the servers and in their logs, or run an app server by hand."
         " Launches are tried again by themselves.",
     ),
     Cause.REFUSED: (
-        "People wait for a place, and the provider launches nothing",
+        "{need}, and the provider launches nothing",
         "The provider starts the servers: fix what it complains about, or run an app server by"
         " hand. It is asked again by itself.",
     ),
+    Cause.TOO_FEW: (
+        "Fewer servers than the minimum of {minimum} stay ready",
+        "Look for the reason below the servers and in their logs, or run an app server by hand. If"
+        " it is not said there, the log of the login server that controls the fleet says what is"
+        " launched.",
+    ),
     Cause.MAXIMUM: (
-        "People wait for a place, and the fleet is at its maximum of {} servers",
+        "People wait for a place, and the fleet is at its maximum of {maximum} servers",
         "Raise fleet.maximum and restart the login servers, or run an app server by hand.",
     ),
     Cause.BY_HAND: (
         "People wait for a place, and servers are run by hand",
         "Run another app server.",
+    ),
+    Cause.DIED: (
+        "A server that is run by hand has died, and no other runs in its place",
+        'Look at its machine and its log, and start it again. If it is not missed, "fleet drain"'
+        " with its id ends this alarm.",
     ),
 }
 
@@ -138,17 +151,25 @@ def alarms(
     controller_silence: float,
     operator: bool,
     disk: DiskState = DiskState.FREE,
+    short_for: float = 0.0,
 ) -> Iterator[Problem]:
     """The present alarms, the worst first. An `operator` may see what the provider says, and
-    the names of nodes."""
-    for cause in causes(seen, policy, controller_silence, disk):
+    the names of nodes and servers."""
+    values = {
+        "need": "People wait for a place" if seen.waiting else "The fleet needs a server",
+        "minimum": policy.minimum,
+        "maximum": policy.maximum,
+    }
+    for cause in causes(seen, policy, controller_silence, disk, short_for):
         is_full = cause is Cause.DISK_FULL and disk is DiskState.FULL
         text, todo = _NO_ROOM if is_full else _ALARMS[cause]
-        text = text.format(policy.maximum)
+        text = text.format(**values)
         if cause is Cause.REFUSED and seen.refusal is not None and operator:
             text += f": {seen.refusal.reason}"
         if cause is Cause.TWO_WRITERS and operator:
             text += f": {', '.join(seen.nodes)}"
+        if cause is Cause.DIED and operator:
+            text += f": {', '.join(seen.missed)}"
         if cause in (Cause.REFUSED, Cause.FAILED) and not operator:
             todo = "Log in as an operator to see why."
         yield Problem(cause, text, todo, urgent=True)
@@ -159,10 +180,12 @@ def causes(
     policy: Policy,
     controller_silence: float,
     disk: DiskState = DiskState.FREE,
+    short_for: float = 0.0,
 ) -> Iterator[Cause]:
     """The causes of the present alarms, the worst first.
 
     :param controller_silence: seconds since the last sign of the fleet controller.
+    :param short_for: seconds for which fewer servers than the minimum have been ready.
     """
     if controller_silence > controller_deadline(policy):
         yield Cause.NO_CONTROLLER
@@ -170,18 +193,27 @@ def causes(
         yield Cause.DISK_FULL
     if len(seen.nodes) > 1:
         yield Cause.TWO_WRITERS
-    if seen.waiting and seen.failures >= FAILURES and seen.refusal is None:
+    yield from _launch_causes(seen, policy)
+    if short_for >= lacks.PATIENCE:
+        yield Cause.TOO_FEW
+    if seen.missed and not policy.maximum:
+        # Where a provider launches servers, the fleet makes up for it.
+        yield Cause.DIED
+
+
+def _launch_causes(seen: Overview, policy: Policy) -> Iterator[Cause]:
+    """Why nothing is launched for people who wait, or for the fleet's own need."""
+    if seen.refusal is None and lacks.launches_fail(seen, policy):
         # Also while the next launch is under way: else the alarm would come and go with each.
         yield Cause.FAILED
         return
     coming = sum(each.capacity for each in seen.servers if each.state is State.LAUNCHING)
-    if seen.waiting <= coming:
-        return
-    if seen.refusal is not None:
+    people_lack = seen.waiting > coming
+    if seen.refusal is not None and (people_lack or lacks.is_short(seen, policy)):
         yield Cause.REFUSED
-    if not policy.maximum:
+    if people_lack and not policy.maximum:
         yield Cause.BY_HAND
-    elif running(seen.servers) >= policy.maximum:
+    elif people_lack and running(seen.servers) >= policy.maximum:
         yield Cause.MAXIMUM
 
 
@@ -261,7 +293,7 @@ def _faults(view: PageView, info: ServiceInfo, operator: bool) -> Sequence[Fault
         Fault.BROKERS_MISSING: 0 < view.brokers.connected < view.brokers.wanted,
         Fault.REFUSED: seen.refusal is not None and Cause.REFUSED not in crying,
         Fault.MAXIMUM: is_full and crying.isdisjoint((Cause.MAXIMUM, Cause.FAILED)),
-        Fault.FAILED: seen.failures > 0 and Cause.FAILED not in crying,
+        Fault.FAILED: seen.failures.count > 0 and Cause.FAILED not in crying,
         Fault.LOST: _lost(seen) > 0,
         Fault.INTERNAL: view.measured.errors.get(ERRORS[Trouble.INTERNAL], 0) > 0,
         Fault.COPY: operator and info.outlives and seen.copy_of is not None,
@@ -276,8 +308,15 @@ def _lost(seen: Overview) -> int:
 
 def alarms_of(view: PageView, policy: Policy, operator: bool) -> Sequence[Problem]:
     """The alarms at the time of `view`."""
-    silence = view.measured.controller_silence
-    return [*alarms(view.overview, policy, silence, operator, view.room)]
+    told = view.measured
+    silence, short_for = told.controller_silence, told.short_for
+    return [*alarms(view.overview, policy, silence, operator, view.room, short_for)]
+
+
+def causes_of(view: PageView, policy: Policy) -> Sequence[Cause]:
+    """Their causes."""
+    told = view.measured
+    return [*causes(view.overview, policy, told.controller_silence, view.room, told.short_for)]
 
 
 @dataclass(frozen=True)
@@ -322,13 +361,15 @@ class Measured:
     `per_second` is the rate of each counter over all servers; `rates_of_server` gives those of one
     app server by its id, None while a rate is not known. `failed_logins`, and `errors` by kind, are
     those of the last minute. `leases` are the seconds since each server's last heartbeat, and
-    `controller_silence` those since the last sign of the fleet controller.
+    `controller_silence` those since the last sign of the fleet controller. `short_for` are the
+    seconds for which fewer servers than the minimum have been ready.
     """
 
     logins_per_minute: float
     failed_logins: int = 0
     errors: Mapping[str, int] = field(default_factory=dict)
     controller_silence: float = 0.0
+    short_for: float = 0.0
     per_second: Mapping[str, float]
     # A function: of thousands of servers few are shown.
     rates_of_server: Callable[[str], Mapping[str, float | None]]
@@ -491,7 +532,8 @@ def essence(view: PageView) -> object:
         [(each.id, each.version) for each in seen.login_servers],
         (view.database, view.brokers, view.room, seen.fleet, seen.copy_of, _replacing(seen)),
         (seen.waiting, seen.away, seen.refusal, seen.usual, seen.who, seen.actions[:1]),
-        (seen.backed_up, seen.failures, bool(view.measured.errors.get(ERRORS[Trouble.INTERNAL]))),
+        (seen.backed_up, seen.failures.count, seen.missed),
+        bool(view.measured.errors.get(ERRORS[Trouble.INTERNAL])),
     )
 
 
@@ -501,13 +543,6 @@ def _marks(server: HeardServer) -> tuple[object, ...]:
 
 def free_places(view: PageView) -> int:
     return sum(server.free for server in view.overview.servers)
-
-
-def spare_places(seen: Overview, policy: Policy) -> int:
-    """The number of places to keep free: as configured, or as the fleet controller forecasts."""
-    if not policy.foresees:
-        return policy.spare
-    return max((each.figures.get(SPARE, 0) for each in seen.login_servers), default=0)
 
 
 def people(view: PageView) -> int:

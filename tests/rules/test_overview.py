@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bbs.core.values import DrainCause, LossCause, State, Tally
 from bbs.rules import fleet_admin, membership, overview, servers
 from bbs.rules.fleet_admin import By, FleetFull, NoSuchServer
-from bbs.rules.overview import FAILED_LATELY, GONE_SHOWN, Overview
+from bbs.rules.overview import GONE_SHOWN, Failures, Overview
 from bbs.storage.models import Action, Lease, LoginServer, Place, Server
 from tests.database_case import RulesCase, on_both_databases
 from tests.rules.crowds import crowd
@@ -95,29 +97,93 @@ class Looking(RulesCase):
         self.assertEqual(seen.usual, 4.5)
         self.assertEqual(seen.refusal, fleet_admin.Hold("over quota", 9.0))
 
-    def test_launches_that_failed_in_a_row(self) -> None:
-        def launch(cause: DrainCause | LossCause | None, state: State = State.GONE) -> str:
-            self.clock.advance(1)
-            server = servers.add("local", 10, self.now)
-            # Its reason does not count.
-            row = {"state": state, "cause": cause or "", "reason": "failed: so"}
-            Server.update(row).where(Server.id == server).execute()
-            return server
+    def launch(
+        self, cause: DrainCause | LossCause | None = None, state: State = State.GONE, **row: Any
+    ) -> str:
+        """A launch that was decided a second after the last one; what has become of it."""
+        self.clock.advance(1)
+        server = servers.add("local", 10, self.now)
+        # Its reason does not count.
+        values = {"state": state, "cause": cause or "", "reason": "failed: so", **row}
+        Server.update(values).where(Server.id == server).execute()
+        return server
 
-        self.assertEqual(self.look().failures, 0)
-        launch(LossCause.LATE)
-        launch(LossCause.FAILED, State.LOST)
-        launch(None, State.LAUNCHING)  # Not decided yet.
-        self.assertEqual(self.look().failures, 2)
-        self.clock.advance(FAILED_LATELY - 2)
-        self.assertEqual(self.look().failures, 1)
+    def test_launches_that_failed_in_a_row(self) -> None:
+        self.assertEqual(self.look().failures, Failures())
+        self.launch(LossCause.LATE)
+        self.launch(LossCause.FAILED, State.LOST)
+        self.launch(None, State.LAUNCHING)  # Not decided yet.
+        self.assertEqual(self.look().failures, Failures(count=2, lasted=2.0, ago=1.0))
+        self.clock.advance(3600)
+        self.assertEqual(self.look().failures, Failures(count=2, lasted=3602.0, ago=3601.0))
+        # These neither succeeded nor failed.
         for other in (DrainCause.OPERATOR, LossCause.REFUSED, LossCause.ENDED, None):
-            launch(other)
-            self.assertEqual(self.look().failures, 0)
-            launch(LossCause.FAILED)
-            self.assertEqual(self.look().failures, 1)
-        Server.update(ready=self.now).where(Server.id == launch(LossCause.FAILED)).execute()
-        self.assertEqual(self.look().failures, 0)
+            self.launch(other)
+        self.assertEqual(self.look().failures.count, 2)
+        self.launch(LossCause.FAILED)
+        self.assertEqual(self.look().failures.count, 3)
+
+    def test_a_launch_succeeds(self) -> None:
+        first = self.launch(LossCause.FAILED)
+        self.launch(None, State.READY, ready=self.now + 1)
+        self.assertEqual(self.look().failures, Failures())
+        # Decided before it: the success is the newer news.
+        Server.update(created=self.now).where(Server.id == first).execute()
+        self.assertEqual(self.look().failures, Failures())
+        self.launch(LossCause.FAILED)
+        self.assertEqual(self.look().failures, Failures(count=1))
+        self.launch(None, State.WARM)
+        self.assertEqual(self.look().failures, Failures())
+
+    def test_launches_that_were_made_together_fail_once(self) -> None:
+        together = self.now + 1
+        for _ in range(3):
+            self.launch(LossCause.FAILED, created=together)
+        self.assertEqual(self.look().failures.count, 1)
+
+    def by_hand(self, port: int, **row: Any) -> str:
+        """A server that an operator runs by hand, a second after the last one."""
+        self.clock.advance(1)
+        server: str = self.call(membership.join, "10.0.0.2", port, 10, self.now)
+        values = {"state": State.READY, "ready": self.now, **row}
+        Server.update(values).where(Server.id == server).execute()
+        return server
+
+    def dies(self, server: str, cause: LossCause = LossCause.SILENT) -> None:
+        """It ends a second later."""
+        self.clock.advance(1)
+        values = {"state": State.GONE, "cause": cause, "ended": self.now}
+        Server.update(values).where(Server.id == server).execute()
+
+    def test_servers_run_by_hand_that_died(self) -> None:
+        self.assertEqual(self.look().missed, ())
+        one, two, three = (self.by_hand(port) for port in (1, 2, 3))
+        self.dies(three, LossCause.LEFT)
+        self.assertEqual(self.look().missed, ())
+        Server.update(state=State.LOST, cause=LossCause.SILENT).where(Server.id == two).execute()
+        self.assertEqual(self.look().missed, ("10.0.0.2:2",))
+        self.dies(two)
+        self.dies(one, LossCause.ENDED)
+        self.assertEqual(self.look().missed, ("10.0.0.2:1", "10.0.0.2:2"))
+        self.clock.advance(3600)
+        self.assertEqual(self.look().missed, ("10.0.0.2:1", "10.0.0.2:2"))
+        # One elsewhere is for the one that was there first; one at an address for that.
+        self.by_hand(4)
+        self.assertEqual(self.look().missed, ("10.0.0.2:2",))
+        again = self.by_hand(2)
+        self.assertEqual(self.look().missed, ())
+        self.dies(again)
+        self.assertEqual(self.look().missed, ("10.0.0.2:2",))
+        self.call(fleet_admin.drain, BY, again)
+        self.assertEqual(self.look().missed, ())
+        self.failureResultOf(self.database.run(fleet_admin.drain, BY, again), NoSuchServer)
+
+    def test_one_that_was_restarted_before_it_was_found_dead(self) -> None:
+        dead = self.by_hand(1)
+        self.by_hand(2)
+        self.by_hand(1)
+        self.dies(dead)
+        self.assertEqual(self.look().missed, ())
 
     def test_no_launch_yet(self) -> None:
         Server.delete().execute()

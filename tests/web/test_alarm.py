@@ -11,10 +11,11 @@ from bbs.core.values import DiskState, State
 from bbs.protocols.stomp.redundant import BrokerCount
 from bbs.rules.fleet_admin import Hold
 from bbs.rules.fleets import SourceFleet
-from bbs.rules.overview import Overview
+from bbs.rules.overview import Failures, Overview
 from bbs.storage.database import DiskSpace
 from bbs.storage.models import Lease, Place, Secret
 from bbs.web.context import ServiceInfo
+from bbs.web.lacks import PATIENCE, REMEMBERED, RETURNS, Shortage
 from bbs.web.snapshot import (
     Cause,
     Fault,
@@ -29,19 +30,26 @@ from bbs.web.snapshot import (
 )
 from tests.memory_service import POLICY
 from tests.web.case import AwayCase
-from tests.web.test_metrics import MetricsCase
-from tests.web.test_rates import INFO, QUIET, SERVER
+from tests.web.test_metrics import WEB, MetricsCase
+from tests.web.test_rates import INFO, SERVER
+from tests.web.test_rates import QUIET as EMPTY
+
+FULL = replace(SERVER, id="full", capacity=3)
+"""A server that is ready, and has no free place."""
+
+QUIET = replace(EMPTY, servers=(FULL,))
+"""As many servers as there are at least, and nobody waits."""
 
 LAUNCHING = replace(SERVER, id="new", state=State.LAUNCHING, ready=None, capacity=10)
 
 
 class Causes(SynchronousTestCase):
     def cries(
-        self, seen: Overview, *, maximum: int = 20, silence: float = 0.0, operator: bool = True
+        self, seen: Overview, *, silence: float = 0.0, short_for: float = 0.0, **changed: Any
     ) -> list[Cause | Fault]:
-        """What there is an alarm for."""
-        policy = replace(POLICY, maximum=maximum)
-        return [alarm.cause for alarm in alarms(seen, policy, silence, operator)]
+        """What there is an alarm for, with a `changed` policy."""
+        policy = replace(POLICY, **changed)
+        return [alarm.cause for alarm in alarms(seen, policy, silence, True, short_for=short_for)]
 
     def test_all_is_well(self) -> None:
         self.assertEqual(self.cries(QUIET), [])
@@ -54,19 +62,67 @@ class Causes(SynchronousTestCase):
         self.assertEqual(self.cries(replace(refused, waiting=0)), [])
 
     def test_a_launch_is_on_its_way_for_everybody(self) -> None:
-        refused = replace(QUIET, servers=(LAUNCHING,), refusal=Hold("no credit", 1.0))
+        refused = replace(QUIET, servers=(FULL, LAUNCHING), refusal=Hold("no credit", 1.0))
         self.assertEqual(self.cries(replace(refused, waiting=10)), [])
         self.assertEqual(self.cries(replace(refused, waiting=11)), [Cause.REFUSED])
 
+    def test_refused_below_the_minimum(self) -> None:
+        refused = replace(EMPTY, refusal=Hold("no credit", 1.0))
+        self.assertEqual(self.cries(refused), [Cause.REFUSED])
+        # The next one is not believed in before it is there.
+        self.assertEqual(self.cries(replace(refused, servers=(LAUNCHING,))), [Cause.REFUSED])
+        self.assertEqual(self.cries(refused, minimum=0), [])
+
     def test_one_launch_after_the_other_fails(self) -> None:
-        failing = replace(QUIET, waiting=1, failures=2)
+        failing = replace(QUIET, waiting=1, failures=Failures(count=2))
         self.assertEqual(self.cries(failing), [Cause.FAILED])
         # The next one is not believed in before it is there.
-        self.assertEqual(self.cries(replace(failing, servers=(LAUNCHING,))), [Cause.FAILED])
-        self.assertEqual(self.cries(replace(failing, failures=1)), [])
+        coming = replace(failing, servers=(FULL, LAUNCHING))
+        self.assertEqual(self.cries(coming), [Cause.FAILED])
+        once = Failures(count=1, lasted=PATIENCE - 1)
+        self.assertEqual(self.cries(replace(failing, failures=once)), [])
         self.assertEqual(self.cries(replace(failing, waiting=0)), [])
         refused = replace(failing, refusal=Hold("no credit", 1.0))
         self.assertEqual(self.cries(refused), [Cause.REFUSED])
+
+    def test_launches_fail_while_nobody_waits(self) -> None:
+        """A fleet that needs servers is ill before the next person comes."""
+        lasting = Failures(count=1, lasted=PATIENCE, ago=PATIENCE)
+        needing = replace(EMPTY, failures=lasting)
+        self.assertEqual(self.cries(needing), [Cause.FAILED])
+        soon = replace(lasting, count=9, lasted=PATIENCE - 1)
+        self.assertEqual(self.cries(replace(needing, failures=soon)), [])
+        # The minimum is there, and no place is to be kept free.
+        well = replace(needing, servers=(FULL,))
+        self.assertEqual(self.cries(well), [])
+        self.assertEqual(self.cries(well, spare=1), [Cause.FAILED])
+        self.assertEqual(self.cries(well, spare=1, maximum=1), [])
+        self.assertEqual(self.cries(replace(well, servers=(SERVER,)), spare=7), [])
+
+    def test_failures_of_another_time(self) -> None:
+        """Servers are needed again, and nothing has been launched yet."""
+        long_ago = REMEMBERED + POLICY.launch_timeout
+        for ago in (long_ago, -long_ago):
+            failures = Failures(count=5, lasted=ago, ago=ago)
+            self.assertEqual(self.cries(replace(EMPTY, failures=failures, waiting=1)), [])
+        # The longest time between two that are tried one after the other.
+        lasting = Failures(count=5, lasted=9999.0, ago=POLICY.launch_timeout + 60.0)
+        self.assertEqual(self.cries(replace(EMPTY, failures=lasting)), [Cause.FAILED])
+
+    def test_fewer_servers_than_the_minimum(self) -> None:
+        self.assertEqual(self.cries(QUIET, short_for=PATIENCE - 1), [])
+        self.assertEqual(self.cries(QUIET, short_for=PATIENCE), [Cause.TOO_FEW])
+
+    def test_a_server_run_by_hand_has_died(self) -> None:
+        died = replace(QUIET, missed=("10.0.0.2:22223",))
+        self.assertEqual(self.cries(died, maximum=0), [Cause.DIED])
+        # The fleet launches another by itself.
+        self.assertEqual(self.cries(died), [])
+        policy = replace(POLICY, maximum=0)
+        (stranger,) = alarms(died, policy, 0.0, False)
+        (operator,) = alarms(died, policy, 0.0, True)
+        self.assertNotIn("10.0.0.2", stranger.text + stranger.todo)
+        self.assertIn(": 10.0.0.2:22223", operator.text)
 
     def test_the_fleet_is_at_its_maximum(self) -> None:
         full = replace(QUIET, waiting=2, servers=(SERVER, replace(SERVER, id="other")))
@@ -102,6 +158,41 @@ class Causes(SynchronousTestCase):
         self.assertNotIn("aws", stranger.text + stranger.todo)
         self.assertIn("you are arn:aws:x", operator.text)
         self.assertTrue(stranger.text.startswith("People wait for a place, and the provider"))
+        (alarm,) = alarms(replace(EMPTY, refusal=refused.refusal), POLICY, 0.0, False)
+        self.assertTrue(alarm.text.startswith("The fleet needs a server, and the provider"))
+
+
+class InTheDocuments(SynchronousTestCase):
+    def test_each_cause(self) -> None:
+        """Whoever is called up finds what it means."""
+        page = WEB.read_text("utf-8")
+        for cause in (*Cause, *Fault):
+            self.assertIn(f"`{cause}`", page)
+
+
+class HowLong(SynchronousTestCase):
+    """For how long too few servers have been ready."""
+
+    def lasted(self, *notes: tuple[bool, float]) -> float:
+        """What is known after `notes`: whether too few were ready, and the seconds before that."""
+        shortage = Shortage()
+        for note in notes:
+            shortage.note(*note)
+        return shortage.lasted
+
+    def test_it_begins_with_the_first(self) -> None:
+        self.assertEqual(self.lasted((False, 50.0), (True, 10.0)), 0.0)
+        self.assertEqual(self.lasted((True, 10.0), (True, 10.0), (True, 5.0)), 15.0)
+
+    def test_it_ends_once_it_has_been_over_for_a_while(self) -> None:
+        short = (True, 10.0), (True, 90.0)
+        self.assertEqual(self.lasted(*short, (False, RETURNS - 1)), 90.0 + RETURNS - 1)
+        self.assertEqual(self.lasted(*short, (False, RETURNS)), 0.0)
+        self.assertEqual(self.lasted(*short, (False, RETURNS), (True, 10.0)), 0.0)
+
+    def test_servers_that_boot_and_die_again(self) -> None:
+        turn = (True, 20.0), (False, RETURNS - 1)
+        self.assertEqual(self.lasted(*turn, *turn, *turn), 3 * (20.0 + RETURNS - 1) - 20.0)
 
 
 class Warnings(SynchronousTestCase):
@@ -134,6 +225,7 @@ class Warnings(SynchronousTestCase):
         lost = replace(SERVER, state=State.LOST)
         copied = replace(QUIET, fleet="a1", copy_of=SourceFleet("b2", 9.0))
         full = replace(QUIET, waiting=1, servers=(LAUNCHING,))
+        failed = replace(QUIET, failures=Failures(count=1))
         one = replace(INFO, policy=replace(INFO.policy, maximum=1))
         cloud = replace(INFO, outlives=True)
         refused = replace(QUIET, refusal=Hold("no credit", 1.0))
@@ -144,7 +236,7 @@ class Warnings(SynchronousTestCase):
             (Fault.BROKERS_MISSING, "1 of 2 brokers", {"brokers": BrokerCount(1, 2)}),
             (Fault.REFUSED, "launched: no credit", {"overview": refused}),
             (Fault.MAXIMUM, "maximum of 1 servers", {"overview": full, "info": one}),
-            (Fault.FAILED, "launch of a server failed", {"overview": replace(QUIET, failures=1)}),
+            (Fault.FAILED, "launch of a server failed", {"overview": failed}),
             (Fault.LOST, "A server is lost", {"overview": replace(QUIET, servers=(lost,))}),
             (Fault.LOST, "2 servers are", {"overview": replace(QUIET, servers=(lost, lost))}),
             (Fault.INTERNAL, "because of a bug", {"errors": {"internal": 1}}),
@@ -176,7 +268,7 @@ class Warnings(SynchronousTestCase):
         one = replace(INFO, policy=replace(INFO.policy, maximum=1))
         full = replace(QUIET, waiting=1, servers=(SERVER,))
         self.assertEqual(self.warnings(overview=full, info=one), [])
-        failing = replace(QUIET, waiting=1, failures=2)
+        failing = replace(QUIET, waiting=1, failures=Failures(count=2))
         self.assertEqual(self.warnings(overview=failing), [])
 
     def test_one_sentence(self) -> None:

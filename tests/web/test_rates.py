@@ -14,7 +14,7 @@ from bbs.core.values import Counter, DrainCause, LossCause, State
 from bbs.protocols.stomp.redundant import BrokerCount
 from bbs.rules.fleet_admin import UNKNOWN_BLOCKER, Blocker, Hold
 from bbs.rules.fleets import SourceFleet
-from bbs.rules.overview import LoginServerRow, Overview
+from bbs.rules.overview import Failures, LoginServerRow, Overview
 from bbs.rules.servers import FLEET_ONLY, OPERATOR, HeardServer
 from bbs.storage.database import DiskSpace
 from bbs.web.context import ServiceInfo
@@ -499,7 +499,8 @@ class Snapshots(SynchronousTestCase):
             {"usual": 2.0},
             {"who": {}},
             {"backed_up": 1.0},
-            {"failures": 1},
+            {"failures": Failures(count=1)},
+            {"missed": ("10.0.0.2:22223",)},
         )
         for change in changes:
             other = replace(seen, **change)

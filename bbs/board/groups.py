@@ -45,6 +45,7 @@ from bbs.framework import (
     question,
     read_only,
     statement,
+    stores_text,
     together,
 )
 
@@ -59,6 +60,8 @@ JOINED, OTHERS = "joined", "others"
 """The phases of a position in `groups`: those that the caller is in come first."""
 
 PASSED_ON_AT_ONCE = 100  # groups of somebody who leaves that one transaction passes on
+
+ENDED_AT_ONCE = 50  # groups without members and posts that one transaction removes
 
 REMOVED_AT_ONCE = 1000
 """Members, invitations, or numbers of posts that are gone, that one transaction removes with a
@@ -78,6 +81,14 @@ class GroupEvent:
     def price(self) -> int:
         """A delivery for each member, as a message to the group."""
         return max(1, self.members)
+
+
+@dataclass(frozen=True)
+class Removal(GroupEvent):
+    """The event about a group that may have ended. `rest` is its id while a part of it is left, for
+    `remove`; None if all of it is gone, or it goes on."""
+
+    rest: int | None
 
 
 @question
@@ -114,6 +125,7 @@ def forms_of(name: str) -> list[str]:
     return [*dict.fromkeys((form, name, unicodedata.normalize("NFD", form)))]
 
 
+@stores_text
 @asks(named)
 def create(caller: Caller, name: str) -> str:
     """Create the group `name` with the caller in it; returns its channel."""
@@ -170,8 +182,9 @@ def join(caller: Caller, name: str) -> GroupEvent:
 
 @costs(deliveries=GroupEvent.price)
 @asks(named)
-def leave(caller: Caller, name: str) -> GroupEvent:
-    """Leave the group `name`, which stays even without members; returns the event for them."""
+def leave(caller: Caller, name: str) -> Removal:
+    """Leave the group `name`; returns the event for the members. The last one to leave takes the
+    group along, or a part of it, unless it has posts: nobody may read its messages any more."""
     form = as_stored(name, Group.name)
     [(group, random, membership)] = named(caller, form)
     if membership is None:
@@ -183,9 +196,11 @@ def leave(caller: Caller, name: str) -> GroupEvent:
     if owner == caller.id:
         _pass_on([group], caller.id)
     [(members,)] = count_members(group)
+    is_over = not members and not has_posts(group)
+    rest = group if is_over and not empty(group) else None
     text = f"{caller.name} left {form}"
     left = event("left", caller, form, caller.name, text)
-    return GroupEvent(channel_of(random), left, members)
+    return Removal(channel_of(random), left, members, rest)
 
 
 def event(
@@ -222,6 +237,42 @@ def _pass_on(groups: Sequence[int], owner: int) -> None:
     )
 
 
+def has_posts(group: int) -> bool:
+    return bool(_posts_of(group, 1))
+
+
+def leave_empty(user: int) -> int:
+    """Remove the groups without posts in which `user`, who leaves the board, is the only member:
+    `ENDED_AT_ONCE` of them. Returns how many if there may be more, else 0."""
+    alone = [group for (group,) in _alone_in(user, ENDED_AT_ONCE)]
+    for group in alone:
+        if lock(group):
+            remove_member(group, user)
+            _end_if_empty(group)
+    return len(alone) if len(alone) == ENDED_AT_ONCE else 0
+
+
+def forget_empty(now: float) -> int:
+    """Remove some of the groups that have neither members nor posts; returns how many. Servers of
+    version 7 leave them, and so does the end of a group's last post.
+
+    The ids are looked through in parts, as for `posts.forget_unwritten`."""
+    [(newest,)] = _newest_group()
+    low = posts.first_of_part(now, newest or 0)
+    found = _empty_groups(low, low + posts.IDS_AT_ONCE, ENDED_AT_ONCE)
+    return sum(bool(lock(group)) and _end_if_empty(group) for (group,) in found)
+
+
+def _end_if_empty(group: int) -> bool:
+    """Remove a group, which is locked, or a part of it; returns False if it has members or
+    posts."""
+    [(members,)] = count_members(group)
+    if members or has_posts(group):
+        return False
+    empty(group)
+    return True
+
+
 def give(group: int, user: int) -> bool:
     """Make `user`, a member, the owner of a group; returns False for somebody who is not a
     member."""
@@ -236,7 +287,7 @@ def remove(group: int) -> bool:
     Returns whether all of it is gone; otherwise this must be called again.
 
     From the first call on nobody joins it. After an interruption it is left as an empty, private
-    group, which its owner may delete again.
+    group, which its owner may delete again, or `forget_empty` without its posts.
     """
     if not _people_in(group) and _remove_posts(group):
         return False
@@ -370,6 +421,33 @@ def _owned_by(user: int, limit: int) -> peewee.Select:
     owned = Group.select(Group.id).where(Group.creator == user)
     locked: peewee.Select = for_update(owned.order_by(Group.id).limit(limit))
     return locked
+
+
+@statement
+def _alone_in(user: int, limit: int) -> peewee.Select:
+    """Groups without posts that have this member alone."""
+    member = Membership.alias()
+    others = member.select(peewee.SQL("1")).where(
+        (member.group == Membership.group) & (member.user != Membership.user)
+    )
+    posts = Contribution.select(peewee.SQL("1")).where(Contribution.group == Membership.group)
+    alone = (Membership.user == user) & ~peewee.fn.EXISTS(others) & ~peewee.fn.EXISTS(posts)
+    return Membership.select(Membership.group).where(alone).order_by(Membership.group).limit(limit)
+
+
+@statement
+def _newest_group() -> peewee.Select:
+    return Group.select(peewee.fn.MAX(Group.id))
+
+
+@statement
+def _empty_groups(low: int, high: int, limit: int) -> peewee.Select:
+    """Groups with ids from `low` on before `high` that have neither members nor posts."""
+    members = Membership.select(peewee.SQL("1")).where(Membership.group == Group.id)
+    posts = Contribution.select(peewee.SQL("1")).where(Contribution.group == Group.id)
+    some = (Group.id >= low) & (Group.id < high)
+    empty = some & ~peewee.fn.EXISTS(members) & ~peewee.fn.EXISTS(posts)
+    return Group.select(Group.id).where(empty).order_by(Group.id).limit(limit)
 
 
 @statement

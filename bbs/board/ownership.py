@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import peewee
 
 from bbs.board import blocks, errors, friendships, groups, inboxes
-from bbs.board.groups import GroupEvent
+from bbs.board.groups import GroupEvent, Removal
 from bbs.board.models import TOPIC_LENGTH, Group, GroupInvitation, Membership
 from bbs.framework import Caller, User, as_stored, asks, costs, question, statement, together
 
@@ -22,13 +22,6 @@ class Kick(GroupEvent):
     """The event about a member who was removed, and the channel of that user."""
 
     of_kicked: str
-
-
-@dataclass(frozen=True)
-class Removal(GroupEvent):
-    """The event about a group that is removed. `rest` is its id, unless all of it is gone."""
-
-    rest: int | None
 
 
 class _Group(NamedTuple):

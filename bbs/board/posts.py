@@ -77,7 +77,7 @@ more to remove, and the next post goes on."""
 OLDEST_AT_ONCE = 8  # posts that are looked at first when the oldest are removed
 
 PERIOD, IDS_AT_ONCE = 60.0, 10_000
-"""Every so many seconds, so many ids are looked through for posts that nobody has written."""
+"""Every so many seconds, so many ids are looked through for what nobody has: posts, groups."""
 
 TOLD_AT_ONCE = 1000  # friends who are told of several posts that are published together
 
@@ -473,11 +473,16 @@ def forget_unwritten(now: float) -> int:
 
     The ids are looked through in parts, the next one every `PERIOD`."""
     [(newest,)] = _newest()
-    low = int(now // PERIOD) % ((newest or 0) // IDS_AT_ONCE + 1) * IDS_AT_ONCE
+    low = first_of_part(now, newest or 0)
     found = [post for (post,) in _unwritten(low, low + IDS_AT_ONCE, LENGTHS[-1])]
     if found:
         _remove(padded(found))
     return len(found)
+
+
+def first_of_part(now: float, newest: int) -> int:
+    """The first of the `IDS_AT_ONCE` ids, of those up to `newest`, that are looked through now."""
+    return int(now // PERIOD) % (newest // IDS_AT_ONCE + 1) * IDS_AT_ONCE
 
 
 def _drop(posts: Sequence[_Kept], leave_gaps: bool = True) -> None:

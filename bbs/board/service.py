@@ -44,12 +44,6 @@ async def tell_group(ask: Ask, news: groups.GroupEvent) -> Reply:
     return success()
 
 
-async def tell_left(ask: Ask, left: groups.GroupEvent) -> Reply:
-    """Let the caller's connections that listen hear the group no longer, and tell its members."""
-    ask.unhear(left.channel)
-    return await tell_group(ask, left)
-
-
 async def tell_kicked(ask: Ask, kick: ownership.Kick) -> Reply:
     """Let the connections of somebody who was kicked hear the group no longer; tell them and the
     members."""
@@ -58,9 +52,10 @@ async def tell_kicked(ask: Ask, kick: ownership.Kick) -> Reply:
     return await tell_group(ask, kick)
 
 
-async def tell_removed(ask: Ask, removal: ownership.Removal) -> Reply:
-    """Tell those who were members of a group, and remove the rest of it. Nothing more comes on its
-    channel, which servers leave with their next look at what their users hear."""
+async def tell_left(ask: Ask, removal: groups.Removal) -> Reply:
+    """Let the caller's connections that listen hear a group no longer, tell its members, and remove
+    the rest of it if it has ended. Then nothing more comes on its channel, which servers leave with
+    their next look at what their users hear."""
     ask.unhear(removal.channel)
     await tell_group(ask, removal)
     rest = removal.rest
@@ -119,13 +114,16 @@ async def note_read(ask: Ask, found: unread.Unread) -> Reply:
 def forget_user(user: int) -> int:
     """Remove a part of what somebody leaves who deletes the account; returns how much."""
     return (
-        expiry.forget_reader(user) or posts.forget_contributions(user) or groups.pass_on_all(user)
+        expiry.forget_reader(user)
+        or posts.forget_contributions(user)
+        or groups.leave_empty(user)
+        or groups.pass_on_all(user)
     )
 
 
 def sweep(now: float) -> int:
     """Remove a part of what no longer matters, or has lost its owner; returns how much."""
-    return friendships.forget_told(now) or posts.forget_unwritten(now)
+    return friendships.forget_told(now) or posts.forget_unwritten(now) or groups.forget_empty(now)
 
 
 commands = CommandTable(
@@ -242,7 +240,7 @@ commands = CommandTable(
     ),
     Command("kick <user> <group> <id>", Role.APP, tell_kicked, rule=ownership.kick),
     Command("give-group <user> <group> <id>", Role.APP, rule=ownership.give, bounded="a row"),
-    Command("delete-group <user> <group>", Role.APP, tell_removed, rule=ownership.delete),
+    Command("delete-group <user> <group>", Role.APP, tell_left, rule=ownership.delete),
 )
 
 

@@ -3,11 +3,22 @@
 
 from __future__ import annotations
 
-from bbs.board import groups, messages
-from bbs.board.models import Delivery, Group, Membership
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.board import board, groups, history, messages, ownership, posts, threads, unread
+from bbs.board.models import (
+    Delivery,
+    Group,
+    GroupInvitation,
+    Membership,
+    PostRow,
+    RemovedPost,
+)
 from bbs.rules import accounts, auth
 from bbs.rules.pagination import Page
+from bbs.testing import MemoryService
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
+from tests.rules.crowds import add
 
 LONGEST = "\N{GRINNING FACE}" * 100
 
@@ -82,6 +93,21 @@ class Joining(RulesCase):
         self.assertEqual(self.call(groups.all_groups, self.bob)["group"], ["chess"])
 
 
+class FullDisk(SynchronousTestCase):
+    def test_nobody_makes_a_group_while_the_disk_is_nearly_full(self) -> None:
+        service = MemoryService(board)
+        self.addCleanup(service.close)
+        service.start()
+        token = service.people("ann")["ann"]
+        ann = service.at_home(token)
+        service.database.disk_is_low = True
+        refused = ann.ask(f"create-group {token} chess")
+        self.assertEqual(refused["code"], "disk-full")
+        self.assertEqual(ann.ask(f"list-group {token}")["group"], [])
+        service.database.disk_is_low = False
+        self.assertEqual(ann.ask(f"create-group {token} chess")["status"], 0)
+
+
 @on_both_databases
 class Leaving(RulesCase):
     def setUp(self) -> None:
@@ -120,13 +146,96 @@ class Leaving(RulesCase):
         self.call(groups.leave, self.bob, "chess")
         self.refused("You are not the member of chess", groups.leave, bob, "chess")
 
-    def test_a_group_outlives_its_last_member(self) -> None:
+    def test_the_last_member_takes_an_empty_group_along(self) -> None:
         for each in (self.ann, self.bob):
             self.call(groups.leave, each, "chess")
-        self.assertEqual(self.call(groups.all_groups, self.ann)["group"], ["chess"])
+        self.assertEqual(self.call(groups.all_groups, self.ann)["group"], [])
+        self.refused("chess does not exist", groups.join, self.bob, "chess")
+        self.call(groups.create, self.bob, "chess")
+        self.assertEqual(self.call(groups.members, self.bob, "chess")["member"], ["bob"])
+
+    def test_a_new_group_of_that_name_has_nothing_of_the_first(self) -> None:
+        self.call(messages.send_group, self.ann, "chess", "e4")
+        [before] = self.call(groups.channels, self.ann.id)
+        for each in (self.ann, self.bob):
+            self.call(groups.leave, each, "chess")
+        self.assertNotEqual(self.call(groups.create, self.ann, "chess"), before)
+        self.assertEqual(self.call(history.of_group, self.ann, "chess")["history"], [])
+
+    def test_invitations_to_it_go_too(self) -> None:
+        self.person("cat")
+        self.call(ownership.close_group, self.ann, "chess")
+        self.call(ownership.invite, self.ann, "chess", "cat")
+        for each in (self.bob, self.ann):
+            self.call(groups.leave, each, "chess")
+        self.assertEqual(GroupInvitation.select().count(), 0)
+
+    def test_one_with_posts_outlives_its_last_member(self) -> None:
+        post = self.call(threads.post_in_group, self.ann, "chess", "e4").number
+        for each in (self.ann, self.bob):
+            self.call(groups.leave, each, "chess")
         self.refused("chess already exist", groups.create, self.bob, "chess")
         self.call(groups.join, self.bob, "chess")
-        self.assertEqual(self.call(groups.members, self.bob, "chess")["member"], ["bob"])
+        shown = self.call(unread.of_group, self.bob, "chess").part["post"]
+        self.assertEqual([each["post"] for each in shown], [post])
+
+    def test_one_whose_posts_are_gone_ends(self) -> None:
+        post = self.call(threads.post_in_group, self.ann, "chess", "e4").number
+        self.call(threads.delete_post, self.ann, str(post))
+        for each in (self.ann, self.bob):
+            self.call(groups.leave, each, "chess")
+        self.assertEqual([Group.select().count(), RemovedPost.select().count()], [0, 0])
+
+    def test_one_with_much_to_remove_goes_in_parts(self) -> None:
+        group = Group.get().id
+        gone = range(1, groups.REMOVED_AT_ONCE + 2)
+        add(
+            RemovedPost, [(group, number) for number in gone], RemovedPost.group, RemovedPost.number
+        )
+        self.assertIsNone(self.call(groups.leave, self.ann, "chess").rest)
+        self.assertEqual(self.call(groups.leave, self.bob, "chess").rest, group)
+        self.refused("chess is private", groups.join, self.ann, "chess")
+        self.assertTrue(self.call(groups.remove, group))
+        self.assertEqual([Group.select().count(), RemovedPost.select().count()], [0, 0])
+
+    def test_who_deletes_the_account_takes_it_along(self) -> None:
+        self.call(groups.leave, self.bob, "chess")
+        self.call(groups.create, self.ann, "go")
+        self.call(groups.join, self.bob, "go")
+        post = self.call(threads.post_in_group, self.ann, "chess", "e4").number
+        begun = False
+        while not self.call(accounts.delete, self.ann, board.on_delete, begun=begun):
+            begun = True
+        self.assertEqual(self.call(groups.all_groups, self.bob)["group"], ["go"])
+        self.assertEqual(PostRow.select().where(PostRow.id == post).count(), 0)
+
+    def test_those_that_an_older_server_left_go(self) -> None:
+        """Not those with members, nor those with posts."""
+        self.call(groups.create, self.ann, "go")
+        self.call(threads.post_in_group, self.ann, "go", "9x9")
+        self.call(groups.leave, self.ann, "go")
+        add(Group, [(f"old {number}", "") for number in range(3)], Group.name, Group.channel)
+        self.assertEqual(self.sweep(), 3)
+        self.assertEqual(self.sweep(), 0)
+        self.assertEqual(self.call(groups.all_groups, self.ann)["group"], ["chess", "go"])
+
+    def test_of_many_a_part_is_looked_through_at_a_time(self) -> None:
+        newest = Group.select().get().id
+        add(
+            Group,
+            [(newest + posts.IDS_AT_ONCE, "far", ""), (newest + 1, "near", "")],
+            *(Group.id, Group.name, Group.channel),
+        )
+        self.assertEqual(self.call(groups.forget_empty, posts.PERIOD * (newest // 10_000)), 1)
+        self.assertEqual(self.sweep(), 1)
+
+    def sweep(self) -> int:
+        """Have all groups looked through, a part every minute; returns how many were removed."""
+        newest = max(int(each.id) for each in Group)
+        return sum(
+            self.call(groups.forget_empty, number * posts.PERIOD)
+            for number in range(newest // posts.IDS_AT_ONCE + 1)
+        )
 
     def test_who_comes_again_comes_last(self) -> None:
         self.call(groups.leave, self.ann, "chess")

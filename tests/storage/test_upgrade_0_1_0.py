@@ -266,9 +266,12 @@ class People(ServiceCase):
         self.assertEqual(names, [*self.people])
 
     def test_nothing_expires(self) -> None:
-        """What is swept every minute finds nothing to remove."""
+        """What is swept every minute removes the group that everybody has left, without a post,
+        and nothing else."""
         self.memory.advance(130.0)
-        self.nothing_is_lost(self.theirs)
+        left = [each for each in self.theirs["chat_group"] if each["name"] != "left-empty"]
+        self.assertEqual(len(left), len(self.theirs["chat_group"]) - 1)
+        self.nothing_is_lost({**self.theirs, "chat_group": left})
 
     def test_live_tokens(self) -> None:
         """People who were online go on, each on the app server that they are told of."""

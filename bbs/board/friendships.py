@@ -44,13 +44,20 @@ from bbs.framework import (
 
 MOST_INVITATIONS = 100  # unanswered invitations of one user, and of others to one user
 
+SHARE_OF_INVITATIONS = MOST_INVITATIONS // 4
+"""So many of them may be of people whom the invited has declined before. Whoever declines has room
+for others, whom those do not take it from again."""
+
+MOST_DECLINED = 2
+"""How often the same person may be declined: they invite no more then until that is forgotten."""
+
 QUIET = 3600.0
 """Seconds after somebody was told of an invitation in which the same inviter tells them nothing
 again, unless they accept it: `invite`, `block` and `unblock` in a loop told 89 times a second."""
 
 FORGOTTEN_AFTER, FORGOTTEN_AT_ONCE = 86_400.0, 256
-"""Seconds until it is forgotten when somebody was told, as long as the longest period of a rate,
-and how many of these one transaction removes."""
+"""Seconds until it is forgotten when somebody was told or declined, as long as the longest period
+of a rate, and how many of these one transaction removes."""
 
 DECLINED_AT_ONCE = 1024
 """Invitations that one `decline-all` removes. There are no more than 100 now, but older servers
@@ -108,9 +115,9 @@ def invite(caller: Caller, name: str) -> Notification | None:
         raise errors.InvitedBy(name)
     inboxes.lock([caller.id, other])
     blocks.check(caller, other, name)
-    notes = _check_invitation(caller, other, name)
-    _relate(caller.id, Relationship.INVITED, other, Relationship.INVITED_BY, *notes)
-    if not notes:
+    telling = _check_invitation(caller, other, name)
+    _relate(caller.id, Relationship.INVITED, other, Relationship.INVITED_BY, telling.note)
+    if not telling.is_due:
         return None
     text = f"{caller.name} invites you"
     event = {"event": "invite", "from": caller.name, "text": text}
@@ -141,8 +148,9 @@ def accept(caller: Caller, name: str) -> Notification:
 
 @asks(relationships.correspondent)
 def decline(caller: Caller, name: str) -> None:
-    """Decline the invitation of `name`, who hears nothing of it, and may invite again."""
-    if not _end(caller, name, Relationship.INVITED_BY, Relationship.INVITED):
+    """Decline the invitation of `name`, who hears nothing of it, and may invite again, less than
+    `MOST_DECLINED` times."""
+    if not _end(caller, name, Relationship.INVITED_BY, Relationship.INVITED, _note_declined):
         raise errors.NotInvitedBy(name)
 
 
@@ -154,6 +162,7 @@ def decline_all(caller: Caller) -> None:
         together(
             _remove_from.of(caller.id, Relationship.INVITED_BY, several),
             _remove_to.of(several, Relationship.INVITED, caller.id),
+            _note_declined.of(several, caller.id, caller.now),
         )
 
 
@@ -271,19 +280,27 @@ def forget_told(now: float) -> int:
     return len(old)
 
 
-def _end(caller: Caller, name: str, kind: str, others_kind: str) -> bool:
-    """End a relationship of the caller with `name`; returns whether there was one."""
+def _end(caller: Caller, name: str, kind: str, others_kind: str, note: Any = None) -> bool:
+    """End a relationship of the caller with `name`, and `note` that; returns whether there was
+    one."""
     [(other, _, stands, *_)] = relationships.correspondent(caller, as_stored(name))
     if stands != kind:
         return False
     inboxes.lock([caller.id, other])
-    return relationships.end(caller.id, kind, other, others_kind)
+    notes = [note.of([other], caller.id, caller.now)] if note else []
+    return relationships.end(caller.id, kind, other, others_kind, *notes)
 
 
-def _check_invitation(caller: Caller, other: int, name: str) -> list[Any]:
-    """Refuse an invitation that is one too many. Returns a statement that notes that the other is
-    told; none if they were told within `QUIET`."""
-    *told, invited, invited_by = _check_room(
+class Telling(NamedTuple):
+    """The statement that notes an invitation, and whether the other `is_due` to be told of it."""
+
+    note: Any
+    is_due: bool
+
+
+def _check_invitation(caller: Caller, other: int, name: str) -> Telling:
+    """Refuse an invitation that is one too many; returns what is noted of it."""
+    told, lately, invited, invited_by = _check_room(
         caller,
         other,
         name,
@@ -293,36 +310,46 @@ def _check_invitation(caller: Caller, other: int, name: str) -> list[Any]:
     )
     if invited:
         raise errors.TooManyInvitations()
-    if invited_by:
+    if invited_by or (told and _is_declined(other, told[0][-1])):
         raise errors.HasTooManyInvitations(name)
-    return notes_of_telling(caller, other, *told)
+    return telling(caller, other, told, lately)
+
+
+def _is_declined(user: int, times: int) -> bool:
+    """Whether somebody whom `user` has declined so many times may not invite them now."""
+    return times >= MOST_DECLINED or (
+        times > 0
+        and bool(_one_of_declined(user, Relationship.INVITED_BY, SHARE_OF_INVITATIONS - 1))
+    )
 
 
 def looks_at_telling(caller: Caller, other: int) -> list[Any]:
-    """Statements whose results `notes_of_telling` takes."""
+    """Two statements whose results `telling` takes."""
     rate, now = caller.quotas.invitations, caller.now
     return [
         _told.of(caller.id, other),
         # Times ahead are from a clock that was set back since, or from another machine.
-        _told_lately.of(caller.id, now - rate.period, now + rate.period, rate.count - 1),
+        _lately.of(caller.id, now - rate.period, now + rate.period),
     ]
 
 
-def notes_of_telling(
-    caller: Caller, other: int, told: Sequence[Any], told_many: Sequence[Any]
-) -> list[Any]:
-    """A statement that notes that the caller tells the other of an invitation; none if they were
-    told within `QUIET`.
+def telling(caller: Caller, other: int, told: Sequence[Any], lately: Sequence[Any]) -> Telling:
+    """What is noted of an invitation, of which the other is told, unless they were told of another
+    of the caller's within `QUIET`.
 
-    :raises InvitesTooMany: the caller has told as many people as the quota allows.
+    :raises InvitesTooMany: the caller has made as many invitations as the quota allows.
     """
-    if told and abs(caller.now - told[0][1]) < QUIET:
-        return []
-    if told_many:
+    rate, now = caller.quotas.invitations, caller.now
+    if int(lately[0][0] or 0) >= rate.count:
         raise errors.InvitesTooMany()
-    if told:
-        return [_tell_again.of(told[0][0], caller.now)]
-    return [_tell.of(caller.id, other, caller.now)]
+    if not told:
+        return Telling(_tell.of(caller.id, other, now), True)
+    number, at, times, last, _ = told[0]
+    # Those before count less the longer ago they were, as they have one time for all.
+    share = max(0.0, 1.0 - abs(now - max(at, last or at)) / rate.period)
+    times = 1 + int(times * share)
+    is_due = abs(now - at) >= QUIET
+    return Telling(_tell_again.of(number, now if is_due else at, times, now), is_due)
 
 
 def _check_room(caller: Caller, other: int, name: str, *looks: Any) -> list[Any]:
@@ -380,16 +407,17 @@ def _remove_to(users: Sequence[int], kind: str, other: int) -> peewee.Delete:
 
 @statement
 def _told(user: int, other: int) -> peewee.Select:
-    return Told.select(Told.id, Told.at).where((Told.user == user) & (Told.other == other))
+    columns = (Told.id, Told.at, Told.times, Told.last, Told.declined)
+    return Told.select(*columns).where((Told.user == user) & (Told.other == other))
 
 
 @statement
-def _told_lately(user: int, since: float, until: float, before: int) -> peewee.Select:
-    """One of those whom the user told in this time, if there are more than `before`."""
-    lately = (Told.user == user) & (Told.at > since) & (Told.at < until)
-    return by_index(
-        Told.select(Told.id).where(lately).limit(1).offset(before), Told.user, Told.other
-    )
+def _lately(user: int, since: float, until: float) -> peewee.Select:
+    """How many invitations of the user's count in this time. There are few rows: each is somebody
+    whom the user invited within a day."""
+    moments = [(each > since) & (each < until) for each in (Told.at, Told.last)]
+    lately = (Told.user == user) & (moments[0] | moments[1])
+    return by_index(Told.select(peewee.fn.SUM(Told.times)).where(lately), Told.user, Told.other)
 
 
 @statement
@@ -398,8 +426,24 @@ def _tell(user: int, other: int, now: float) -> peewee.Insert:
 
 
 @statement
-def _tell_again(number: int, now: float) -> peewee.Update:
-    return Told.update(at=now).where(Told.id == number)
+def _tell_again(number: int, at: float, times: int, now: float) -> peewee.Update:
+    return Told.update(at=at, times=times, last=now).where(Told.id == number)
+
+
+@statement
+def _note_declined(users: Sequence[int], other: int, now: float) -> peewee.Update:
+    declined = Told.update(declined=Told.declined + 1, last=now)
+    return declined.where(Told.user.in_(users) & (Told.other == other))
+
+
+@statement
+def _one_of_declined(user: int, kind: str, before: int) -> peewee.Select:
+    """Somebody who has invited the user after the user had declined them, if there are more than
+    `before`."""
+    told = (Told.user == Relationship.other) & (Told.other == Relationship.user)
+    invited = Relationship.select(Relationship.id).join(Told, on=told)
+    own = (Relationship.user == user) & (Relationship.kind == kind) & (Told.declined > 0)
+    return invited.where(own).limit(1).offset(before)
 
 
 @statement
@@ -409,7 +453,8 @@ def _forget_pair(user: int, other: int) -> peewee.Delete:
 
 @statement
 def _told_before(moment: float, limit: int) -> peewee.Select:
-    return Told.select(Told.id).where(Told.at < moment).limit(limit)
+    is_over = (Told.at < moment) & (Told.last.is_null() | (Told.last < moment))
+    return Told.select(Told.id).where(is_over).limit(limit)
 
 
 @statement

@@ -40,7 +40,7 @@ MariaDB makes a table of a list, and no longer uses an index for it."""
 
 LAST_ID = 2**63 - 1  # the largest id: behind every user and every message
 
-VERSION = 7  # of these tables
+VERSION = 8  # of these tables
 OLDEST = 3  # version whose programs can work on them
 
 TOPIC_LENGTH, STATUS_LENGTH = 200, 100  # in characters (`docs/protocol.md`)
@@ -61,6 +61,10 @@ def padded(values: Sequence[T]) -> Sequence[T]:
 def _count() -> peewee.BigIntegerField:
     """A count, which is 0 in the rows that older servers make."""
     return peewee.BigIntegerField(default=0, constraints=[peewee.SQL("DEFAULT 0")])
+
+
+def _number(default: int) -> peewee.IntegerField:
+    return peewee.IntegerField(default=default, constraints=[peewee.SQL(f"DEFAULT {default}")])
 
 
 def _no() -> peewee.BooleanField:
@@ -86,6 +90,11 @@ class Relationship(Table):
     read = _count()
 
     class Meta:
+        bound = Bound(
+            "`friends`, and 100 invitations each way",
+            of="account",
+            share="of another's invitations one; those whom the other declined of late: a quarter",
+        )
         indexes = ((("user", "other"), True), (("user", "kind", "id"), False))
 
 
@@ -131,6 +140,7 @@ class Group(Table):
     posts = _count()
 
     class Meta:
+        bound = Bound("`groups` that it owns; one that all have left for each post", of="account")
         table_name = "chat_group"
 
 
@@ -160,6 +170,7 @@ class GroupInvitation(Table):
     by = peewee.ForeignKeyField(User, null=True, on_delete="SET NULL")
 
     class Meta:
+        bound = Bound("`members`, and 100 to an account", of="group", share="25 to one account")
         table_name = "group_invitation"
         indexes = ((("group", "user"), True),)
 
@@ -309,12 +320,21 @@ class Delivery(Table):
 
 class Told(Table):
     """When `user` last told `other` of an invitation, in seconds since the epoch. The row outlives
-    the invitation, unless that is accepted."""
+    the invitation, unless that is accepted.
+
+    What follows too soon tells nothing, and counts all the same: `times` are the invitations that
+    count for the rate of `user`, and `last` is when the last one was made, or was declined (null:
+    when it was told). `declined` is how often `other` has declined since there is the row. Servers
+    of version 7 leave these three as they are: through them a repeated invitation counts nothing.
+    """
 
     id = peewee.BigAutoField()
     user = peewee.ForeignKeyField(User, on_delete="CASCADE", index=False)
     other = peewee.ForeignKeyField(User, on_delete="CASCADE")
     at = peewee.DoubleField(index=True)
+    times = _number(1)
+    last = peewee.DoubleField(null=True)
+    declined = _number(0)
 
     class Meta:
         bound = Bound("`invitations` of a day", of="account")
@@ -445,6 +465,12 @@ def _to_7(migrator: Migrator) -> None:
     migrator.partition(Delivery, MessageRow)
 
 
+def _to_8(migrator: Migrator) -> None:
+    """Add what counts of repeated and declined invitations."""
+    last = peewee.DoubleField(null=True)
+    migrator.add_columns("told", times=_number(1), last=last, declined=_number(0))
+
+
 STEPS: Mapping[int, Any] = {
     2: _to_2,
     3: _to_3,
@@ -452,6 +478,7 @@ STEPS: Mapping[int, Any] = {
     5: _to_5,
     6: _to_6,
     7: _to_7,
+    8: _to_8,
 }
 """The migration to each version."""
 

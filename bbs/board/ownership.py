@@ -119,10 +119,11 @@ def invite(caller: Caller, name: str, person: str) -> friendships.Notification |
         raise errors.AcceptsNoMessages(other.name) from blocked
     _lock(caller, group)
     most = caller.quotas.members
-    member, invited, invited_many, *told = together(
+    member, invited, invited_many, inviters, *told = together(
         groups.find_membership.of(group.id, other.id),
         groups.find_invitation.of(group.id, other.id),
         _one_of_many_invited.of(group.id, max(0, most - 1)),
+        _inviters_of.of(other.id, friendships.MOST_INVITATIONS),
         *friendships.looks_at_telling(caller, other.id),
     )
     if member:
@@ -131,9 +132,15 @@ def invite(caller: Caller, name: str, person: str) -> friendships.Notification |
         raise errors.AlreadyInvited()
     if invited_many or not most:
         raise errors.GroupHasTooManyInvitations(group.name)
-    notes = friendships.notes_of_telling(caller, other.id, *told)
-    together(_add_invitation.of(group.id, other.id, caller.id), *notes)
-    if not notes:
+    of_caller = [each for each in inviters if each == (caller.id,)]
+    if (
+        len(inviters) == friendships.MOST_INVITATIONS
+        or len(of_caller) >= friendships.SHARE_OF_INVITATIONS
+    ):
+        raise errors.HasTooManyInvitations(other.name)
+    telling = friendships.telling(caller, other.id, *told)
+    together(_add_invitation.of(group.id, other.id, caller.id), telling.note)
+    if not telling.is_due:
         return None
     text = f"{caller.name} invites you to {group.name}"
     event = {"event": "invite", "from": caller.name, "group": group.name, "text": text}
@@ -235,6 +242,13 @@ def _set_topic(group: int, topic: str | None) -> peewee.Update:
 def _one_of_many_invited(group: int, before: int) -> peewee.Select:
     invited = GroupInvitation.select(GroupInvitation.id).where(GroupInvitation.group == group)
     return invited.limit(1).offset(before)
+
+
+@statement
+def _inviters_of(user: int, limit: int) -> peewee.Select:
+    """Who has invited the user to groups, once for each of `limit` invitations at the most."""
+    invited = GroupInvitation.user == user
+    return GroupInvitation.select(GroupInvitation.by).where(invited).limit(limit)
 
 
 @statement

@@ -55,9 +55,11 @@ def are_friends(user_id: int, other_id: int) -> bool:
     return [*kind_of(user_id, other_id)] == [(Relationship.FRIEND,)]
 
 
-def end(user: int, kind: str, other: int, others_kind: str) -> bool:
-    """End a relationship, for both sides; returns whether there was one."""
-    found, _ = together(_remove.of(user, kind, other), _remove.of(other, others_kind, user))
+def end(user: int, kind: str, other: int, others_kind: str, *notes: Any) -> bool:
+    """End a relationship, for both sides, and execute the statements `notes`; returns whether there
+    was one."""
+    both = (_remove.of(user, kind, other), _remove.of(other, others_kind, user))
+    found, *_ = together(*both, *notes)
     return bool(found)
 
 

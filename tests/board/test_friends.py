@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bbs.board import blocks, friendships, relationships
+from bbs.board import blocks, errors, friendships, relationships
 from bbs.board.models import Relationship
 from bbs.core.values import Quotas, Rate
 from bbs.rules import accounts, auth
+from bbs.rules.auth import Caller
 from tests.board.crowds import relate
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
 from tests.rules.crowds import crowd
@@ -73,12 +74,95 @@ class Inviting(RulesCase):
             self.call(friendships.invite, ann, name)
         too_many = "You have invited too many people, try again later"
         self.refused(too_many, friendships.invite, ann, "eve")
-        # Nobody is told of an invitation that is repeated: it is none more.
         self.call(friendships.decline, self.bob, "ann")
-        self.assertIsNone(self.call(friendships.invite, ann, "bob"))
+        self.refused(too_many, friendships.invite, ann, "bob")
         self.refused(too_many, friendships.invite, replace(ann, now=ann.now + 59), "eve")
         self.call(friendships.invite, replace(ann, now=ann.now + 61), "eve")
         self.call(friendships.invite, self.bob, "eve")  # Only those of one's own count.
+
+    def invite_again(self, inviter: Caller, name: str) -> object:
+        """Take an invitation back, and invite once more."""
+        self.call(blocks.block, inviter, name)
+        self.call(blocks.unblock, inviter, name)
+        return self.call(friendships.invite, inviter, name)
+
+    def test_one_that_is_repeated_counts(self) -> None:
+        """Though nobody is told of it."""
+        ann = replace(self.ann, quotas=Quotas(invitations=Rate(3, 60.0)))
+        self.person("cat")
+        self.assertIsNotNone(self.call(friendships.invite, ann, "bob"))
+        for _ in range(2):
+            self.assertIsNone(self.invite_again(ann, "bob"))
+        too_many = "You have invited too many people, try again later"
+        self.refused(too_many, friendships.invite, ann, "cat")
+        self.refused(too_many, friendships.invite, replace(ann, now=ann.now + 59), "cat")
+        later = replace(ann, now=ann.now + 61)
+        self.call(friendships.invite, later, "cat")
+        # Whoever repeats it now and then is not refused for all that was long ago.
+        for number in range(1, 6):
+            later = replace(ann, now=ann.now + 61 + 55 * number)
+            self.assertIsNone(self.invite_again(later, "bob"))
+
+    def test_one_that_was_declined_counts_from_then_on(self) -> None:
+        ann = replace(self.ann, quotas=Quotas(invitations=Rate(1, 60.0)))
+        self.person("cat")
+        self.call(friendships.invite, ann, "bob")
+        self.call(friendships.decline, replace(self.bob, now=ann.now + 50), "ann")
+        too_many = "You have invited too many people, try again later"
+        self.refused(too_many, friendships.invite, replace(ann, now=ann.now + 109), "cat")
+        self.call(friendships.invite, replace(ann, now=ann.now + 111), "cat")
+
+    def test_who_was_declined_twice(self) -> None:
+        for _ in range(2):
+            self.call(friendships.invite, self.ann, "bob")
+            self.call(friendships.decline, self.bob, "ann")
+        full = "bob has too many invitations"
+        self.refused(full, friendships.invite, self.ann, "bob")
+        self.call(friendships.invite, self.person("cat"), "bob")
+        self.call(friendships.forget_told, self.now + 86_399)
+        self.refused(full, friendships.invite, replace(self.ann, now=self.now + 86_399), "bob")
+        self.call(friendships.forget_told, self.now + 86_401)
+        self.call(friendships.invite, replace(self.ann, now=self.now + 86_401), "bob")
+
+    def test_who_was_declined_long_after_the_invitation(self) -> None:
+        self.call(friendships.invite, self.ann, "bob")
+        later = self.now + 86_000
+        self.call(friendships.decline, replace(self.bob, now=later), "ann")
+        self.assertEqual(self.call(friendships.forget_told, later + 86_399), 0)
+        self.assertEqual(self.call(friendships.forget_told, later + 86_401), 1)
+
+    def test_an_accepted_one_is_declined_no_more(self) -> None:
+        self.call(friendships.invite, self.ann, "bob")
+        self.call(friendships.decline, self.bob, "ann")
+        self.call(friendships.invite, self.ann, "bob")
+        self.call(friendships.accept, self.bob, "ann")
+        for _ in range(2):
+            self.call(friendships.unfriend, self.bob, "ann")
+            self.call(friendships.invite, self.ann, "bob")
+            self.call(friendships.decline, self.bob, "ann")
+            self.call(friendships.invite, self.ann, "bob")
+            self.call(friendships.accept, self.bob, "ann")
+
+    def test_many_who_were_declined_take_a_quarter(self) -> None:
+        """Who declines all has room for others, and again after the next time."""
+        most = friendships.MOST_INVITATIONS
+        many = self.people(*(f"user{number}" for number in range(most)))
+        for each in many:
+            self.call(friendships.invite, each, "bob")
+        full = "bob has too many invitations"
+        self.refused(full, friendships.invite, self.ann, "bob")
+        accepted = []
+        for _ in range(6):
+            self.call(friendships.decline_all, self.bob)
+            for each in many:
+                done = self.database.run(friendships.invite, each, "bob")
+                done.addErrback(lambda failure: failure.trap(errors.HasTooManyInvitations))
+                self.successResultOf(done)
+            accepted.append(len(self.call(friendships.invitations, self.bob)["invite"]))
+            self.call(friendships.invite, self.ann, "bob")
+            self.call(friendships.accept, self.bob, "ann")
+            self.call(friendships.unfriend, self.bob, "ann")
+        self.assertEqual(accepted, [25, 25, 25, 25, 0, 0])
 
     def test_how_many_wait_for_one(self) -> None:
         relate(self.bob.id, Relationship.INVITED_BY, crowd(99), Relationship.INVITED)

@@ -243,6 +243,46 @@ class Inviting(OwnershipCase):
         self.assertEqual(GroupInvitation.select().count(), 1)
         self.call(ownership.invite, replace(ann, now=ann.now + 61), "chess", "dan")
 
+    def test_each_counts_for_the_rate(self) -> None:
+        """Also those to the same person, who is told of the first."""
+        ann = replace(self.ann, quotas=Quotas(invitations=Rate(3, 60.0)))
+        for number in range(3):
+            self.call(groups.create, self.ann, f"go{number}")
+            self.call(ownership.invite, ann, f"go{number}", "cat")
+        too_many = "You have invited too many people, try again later"
+        self.refused(too_many, ownership.invite, ann, "chess", "cat")
+        self.assertEqual(GroupInvitation.select().count(), 3)
+
+    def invited(self, user: int, by: int, number: int) -> None:
+        """Store invitations of `user` by the same person to so many groups."""
+        names = [f"of {by}, {each}" for each in range(number)]
+        Group.insert_many([{"name": name, "channel": name} for name in names]).execute()
+        found = [each.id for each in Group.select().where(Group.name.in_(names))]
+        GroupInvitation.insert_many(
+            [{"group": group, "user": user, "by": by} for group in found]
+        ).execute()
+
+    def test_how_many_of_one_wait_for_the_same_person(self) -> None:
+        self.invited(self.cat.id, self.ann.id, 24)
+        self.invited(self.dan.id, self.bob.id, 25)
+        self.call(groups.create, self.ann, "go")
+        self.call(ownership.invite, self.ann, "chess", "cat")
+        full = "cat has too many invitations"
+        self.refused(full, ownership.invite, self.ann, "go", "cat")
+        self.call(ownership.invite, self.ann, "go", "dan")
+        self.call(groups.create, self.bob, "bridge")
+        self.call(ownership.invite, self.bob, "bridge", "cat")
+        self.call(groups.join, self.cat, "chess")
+        self.call(ownership.invite, self.ann, "go", "cat")
+
+    def test_how_many_wait_for_the_same_person(self) -> None:
+        for by in crowd(4):
+            self.invited(self.cat.id, by, 24)
+        self.invited(self.cat.id, self.dan.id, 3)
+        self.call(ownership.invite, self.ann, "chess", "cat")
+        self.call(groups.create, self.ann, "go")
+        self.refused("cat has too many invitations", ownership.invite, self.ann, "go", "cat")
+
     def test_as_many_as_there_may_be_members(self) -> None:
         group = Group.get().id
         some = [{"group": group, "user": user} for user in crowd(3)]
@@ -364,6 +404,7 @@ class PassingOn(OwnershipCase):
         self.refused("chess is private", groups.join, self.cat, "chess")
 
     def test_the_last_one(self) -> None:
+        self.post(self.ann, "hello")
         self.call(ownership.close_group, self.ann, "chess")
         self.call(groups.leave, self.bob, "chess")
         self.call(groups.leave, self.ann, "chess")
@@ -377,8 +418,8 @@ class PassingOn(OwnershipCase):
         self.call(groups.create, self.bob, "bridge")
         self.call(groups.join, self.ann, "bridge")
         self.assertTrue(self.call(accounts.delete, self.ann, board.on_delete))
-        owners = [self.owner(name) for name in ("chess", "go", "bridge")]
-        self.assertEqual(owners, ["bob", None, "bob"])
+        owners = {str(each.name): self.owner(str(each.name)) for each in Group}
+        self.assertEqual(owners, {"chess": "bob", "bridge": "bob"})
         self.assertEqual(self.members(), ["bob"])
 
     def test_who_owns_many(self) -> None:

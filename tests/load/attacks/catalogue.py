@@ -13,9 +13,13 @@ from tests.load.attacks.hostile import HOSTILE
 from tests.load.attacks.logins import LOGINS
 from tests.load.attacks.page import PAGE
 from tests.load.attacks.places import PLACES
+from tests.load.attacks.shares import SHARES
 from tests.load.attacks.values import Attack
 
 ATTACKS: Mapping[str, Attack] = {
     attack.name: attack
-    for attack in (*FLOODS, *LOGINS, *PLACES, *BOARD, *PAGE, *FORGERIES, *FUZZES, *COPIES, *HOSTILE)
+    for attack in (
+        *(*FLOODS, *LOGINS, *PLACES, *BOARD, *SHARES, *PAGE),
+        *(*FORGERIES, *FUZZES, *COPIES, *HOSTILE),
+    )
 }

@@ -265,6 +265,23 @@ def _told_once() -> None:
     names.QUIET = 0.0
 
 
+def _ended_groups() -> None:
+    """A group stays after its last member has left."""
+    from bbs.board import groups
+
+    names: Any = groups
+    names.has_posts = lambda group: True
+
+
+def _shared_invitations() -> None:
+    """One person may have invited another to any number of groups, and again however often they
+    were declined."""
+    from bbs.board import friendships
+
+    names: Any = friendships
+    names.MOST_DECLINED = names.SHARE_OF_INVITATIONS = NO_LIMIT
+
+
 def _client_bounds() -> None:
     """A client decodes whatever a server sends, and joins all of it."""
     from bbs.client import client, connection, replies
@@ -322,6 +339,8 @@ PATCHES: Mapping[str, Callable[[], None]] = {
     "giving-way-of-places": _giving_way_of_places,
     "long-texts": _long_texts,
     "told-once": _told_once,
+    "ended-groups": _ended_groups,
+    "shared-invitations": _shared_invitations,
     "visit-turns": _visit_turns,
     "client-bounds": _client_bounds,
 }

@@ -1,0 +1,115 @@
+"""Attacks on what several people share: names of groups, and room for invitations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tests.load.attacks.filling import ATTACKER, VICTIM
+from tests.load.attacks.values import Attack, Outcome
+
+INVITERS = 20
+
+SHARE = 25
+"""Invitations of one person that another may have."""
+
+LIST = 4096
+"""Bytes of a list of groups in which an attacker's are a few, as they come and go."""
+
+
+def _taken(flood: Mapping[str, Any]) -> int:
+    """Requests that succeeded."""
+    taken: int = flood["answered"] - sum(flood["codes"].values())
+    return taken
+
+
+def _short_list(outcome: Outcome) -> Sequence[str]:
+    """The list of all groups, which the second flood asks for, stays short."""
+    lists = outcome.floods[1]
+    size = lists["received"] // max(1, lists["answered"])
+    return [f"the list of groups has {size:,} bytes"] if size > LIST else []
+
+
+def _few_invitations(outcome: Outcome) -> Sequence[str]:
+    """No more invitations to groups were stored than one person's share."""
+    (flood,) = outcome.floods
+    made = flood["answered"] // 2 - flood["codes"].get("too-many-groups", 0)
+    invited = _taken(flood) - made
+    return [f"{invited} invitations wait"] if invited > SHARE + 1 else []
+
+
+def _declined_for_good(outcome: Outcome) -> Sequence[str]:
+    """Nobody invited again who was declined twice."""
+    _, *inviters = outcome.floods
+    invited = sum(map(_taken, inviters))
+    if invited <= 2 * INVITERS:
+        return []
+    return [f"{INVITERS} people invited {invited} times, and were declined"]
+
+
+SHARES: tuple[Attack, ...] = (
+    Attack(
+        "empty-groups",
+        "one user makes groups and leaves them in a loop, while another lists all groups",
+        (
+            {
+                "port": "app",
+                "connections": 1,
+                "payload": "create-group {token} void-{n}\nleave-group {token} void-{n}\n",
+            },
+            {
+                "port": "app",
+                "connections": 1,
+                "user": 1,
+                "payload": "list-group {token}\n",
+                "in_turn": True,
+                "pause": 0.2,
+            },
+        ),
+        ("ended-groups",),
+        users=(ATTACKER, VICTIM),
+        shows=_short_list,
+    ),
+    Attack(
+        "invitations-to-groups",
+        "one user makes groups, and invites the same person to each of them",
+        (
+            {
+                "port": "app",
+                "connections": 1,
+                "payload": f"create-group {{token}} n{{n}}\n"
+                f"invite-group {{token}} n{{n}} {VICTIM}\n",
+            },
+        ),
+        ("shared-invitations", "invitations"),
+        users=(ATTACKER,),
+        shows=_few_invitations,
+    ),
+    Attack(
+        "declined",
+        f"{INVITERS} users invite somebody in a loop, who declines all in a loop",
+        (
+            {
+                "port": "app",
+                "connections": 1,
+                "payload": "decline-all {token}\n",
+                "in_turn": True,
+                "pause": 0.02,
+            },
+            *(
+                {
+                    "port": "app",
+                    "connections": 1,
+                    "user": number,
+                    "payload": f"invite {{token}} {VICTIM}\n",
+                    "in_turn": True,
+                    "pause": 0.02,
+                }
+                for number in range(1, INVITERS + 1)
+            ),
+        ),
+        ("shared-invitations", "invitations"),
+        users=(VICTIM, *(f"{ATTACKER}{number}" for number in range(INVITERS))),
+        shows=_declined_for_good,
+    ),
+)

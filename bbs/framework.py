@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from bbs.rules.auth import Caller, asks, costs, question, stores_text
     from bbs.rules.background import tell_soon
     from bbs.rules.names import as_stored, contains, is_valid_name, normalized
-    from bbs.rules.pagination import ListCall, Page, Part, paged
+    from bbs.rules.pagination import ListCall, Page, Part, paged, price_of
     from bbs.rules.presence import is_here, last_use
     from bbs.rules.service_admin import (
         ActResult,
@@ -96,7 +96,7 @@ _WHERE = {
     "bbs.rules.background": "tell_soon",
     "bbs.rules.auth": "Caller asks costs question stores_text",
     "bbs.rules.names": "as_stored contains is_valid_name normalized",
-    "bbs.rules.pagination": "ListCall Page Part paged",
+    "bbs.rules.pagination": "ListCall Page Part paged price_of",
     "bbs.rules.presence": "is_here last_use",
     "bbs.rules.service_admin": (
         "ActResult ListRow OperatorAct OperatorColumn OperatorField OperatorList"
@@ -198,6 +198,7 @@ __all__ = [
     "new_channel",
     "normalized",
     "paged",
+    "price_of",
     "question",
     "read_only",
     "rows",

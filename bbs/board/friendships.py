@@ -37,6 +37,7 @@ from bbs.framework import (
     is_here,
     last_use,
     paged,
+    price_of,
     read_only,
     statement,
     together,
@@ -154,7 +155,18 @@ def decline(caller: Caller, name: str) -> None:
         raise errors.NotInvitedBy(name)
 
 
-def decline_all(caller: Caller) -> None:
+class Declined(NamedTuple):
+    """How many invitations were declined."""
+
+    number: int
+
+    def price(self) -> int:
+        """A command for each 100 invitations that are declined."""
+        return price_of(0, self.number)
+
+
+@costs(commands=Declined.price)
+def decline_all(caller: Caller) -> Declined:
     """Decline all invitations, `DECLINED_AT_ONCE` at the most; nobody hears of it."""
     inboxes.lock([caller.id])
     inviters = sorted([other for (other,) in _inviters(caller.id, DECLINED_AT_ONCE)])
@@ -164,6 +176,7 @@ def decline_all(caller: Caller) -> None:
             _remove_to.of(several, Relationship.INVITED, caller.id),
             _note_declined.of(several, caller.id, caller.now),
         )
+    return Declined(len(inviters))
 
 
 @asks(relationships.correspondent)
@@ -195,7 +208,6 @@ def friends(calls: Sequence[ListCall]) -> list[Part]:
 
 
 @paged
-@costs(commands=Part.price)
 @read_only
 def who(caller: Caller, page: Page) -> Part:
     """The caller's friends, those online first, each oldest friendship first.

@@ -334,7 +334,6 @@ def all_groups(caller: Caller, page: Page) -> Part:
 
 
 @paged
-@costs(commands=Part.price)
 @long_read
 def described(caller: Caller, page: Page) -> Part:
     """All groups and what they are, those of the caller first. A group that the caller joins or

@@ -24,7 +24,6 @@ from bbs.framework import (
     as_stored,
     asks,
     by_index,
-    costs,
     paged,
     read_only,
     statement,
@@ -42,7 +41,6 @@ known, and the account that it belongs to now."""
 
 
 @paged
-@costs(commands=Part.price)
 @read_only
 @asks(relationships.correspondent)
 def history(caller: Caller, page: Page, name: str) -> Part:
@@ -65,7 +63,6 @@ def history(caller: Caller, page: Page, name: str) -> Part:
 
 
 @paged
-@costs(commands=Part.price)
 @read_only
 def of_group(caller: Caller, page: Page, name: str) -> Part:
     """The latest messages in the caller's group `name` since the caller joined it, oldest first."""

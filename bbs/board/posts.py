@@ -201,7 +201,6 @@ def event_of(kind: str, writer: Caller, number: int, text: str) -> dict[str, obj
 
 
 @paged
-@costs(commands=Part.price)
 @long_read
 @bulk(ListCall)
 def friends_posts(calls: Sequence[ListCall]) -> list[Part]:

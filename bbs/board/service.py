@@ -111,6 +111,11 @@ async def note_read(ask: Ask, found: unread.Unread) -> Reply:
     return Reply({"status": 0, **found.part})
 
 
+async def say_done(ask: Ask, done: object) -> Reply:
+    """Say nothing of what a rule returned for its price alone."""
+    return success()
+
+
 def forget_user(user: int) -> int:
     """Remove a part of what somebody leaves who deletes the account; returns how much."""
     return (
@@ -175,7 +180,7 @@ commands = CommandTable(
     Command("who <user>", Role.APP, rule=friendships.who, reply=replies.Presence),
     Command("unfriend <user> <friend>", Role.APP, rule=friendships.unfriend, bounded="two rows"),
     Command("decline-invite <user> <id>", Role.APP, rule=friendships.decline, bounded="two rows"),
-    Command("decline-all <user>", Role.APP, rule=friendships.decline_all),
+    Command("decline-all <user>", Role.APP, say_done, rule=friendships.decline_all),
     Command(
         "block <user> <id>",
         Role.APP,

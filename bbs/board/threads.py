@@ -185,7 +185,6 @@ def delete_post(caller: Caller, number: str) -> Published:
 
 
 @paged
-@costs(commands=Part.price)
 @read_only
 def thread(caller: Caller, page: Page, number: str) -> Part:
     """The thread of a post: the post that began it and its replies, oldest first."""
@@ -198,7 +197,6 @@ def thread(caller: Caller, page: Page, number: str) -> Part:
 
 
 @paged
-@costs(commands=Part.price)
 @read_only
 def own_posts(caller: Caller, page: Page) -> Part:
     """The caller's own posts, latest first."""

@@ -7,7 +7,8 @@ of the database. Nothing here knows a command by name.
 Requests also have a cost. If the server already knows the token's user, the user pays before the
 request begins. Otherwise the address pays, also for the first request with a token: its user shows
 only when the request is carried out. A request over the limit waits, and its connection is not read
-meanwhile.
+meanwhile. A reply that is longer than was paid for costs more, whatever it is: a list, a help, or a
+refusal that repeats a long word.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from bbs.rules.auth import (
     identify_each,
     touch,
 )
+from bbs.rules.pagination import PRICED_BYTES, price_of
 from bbs.rules.presence import renew
 from bbs.storage.database import attempt_each, marked_as
 from bbs.storage.transactions import name_of_rule
@@ -178,13 +180,13 @@ class Dispatcher:
 
     def _carry_out(self, request: Received, connection: IConnection) -> Answer:
         if isinstance(request, Refusal):
-            return failure(request, connection, self._home.tally)
+            return self._charged(failure(request, connection, self._home.tally), None, connection)
         command, now = request.command, self._home.wall()
         if not command.takes_user:
             return begin(self._for_anybody(request, Ask(self._home, command, connection, now)))
         outcome = self._home.database.run(self._guards[command.name], request, now)
         answer: Deferred[Any] = outcome.addCallback(self._reply_to, request, connection)
-        return answer.addErrback(self._fail, command, connection)
+        return answer.addErrback(self._fail, request, connection)
 
     async def _for_anybody(self, request: Request, ask: Ask) -> Reply:
         """Carry out a request that takes no token."""
@@ -202,9 +204,9 @@ class Dispatcher:
                 took = self._seconds() - began
                 if took >= self._slow.after and command.name not in self._patient:
                     self._note_slow(command, took)
-            return _reply(command, result)
+            return self._charged(_reply(command, result), None, ask.connection)
         except Refusal as error:
-            return self._refuse(error, command, ask.connection)
+            return self._refuse(error, request, ask.connection)
         except Exception as error:
             self._count_bug(error)
             raise
@@ -219,7 +221,8 @@ class Dispatcher:
         costs = self._costs[command.name] if outcome.served else ONE_COMMAND
         if costs.by_text:
             costs = costs.with_text(request.arguments)
-        self._home.charges.carried_out(request.token or "", caller.id, costs, outcome.result)
+        token, charges = request.token or "", self._home.charges
+        paid = charges.carried_out(token, caller.id, costs, outcome.result)
         if caller.touch:
             run = self._home.database.run
             if command.by_itself:
@@ -228,11 +231,11 @@ class Dispatcher:
                 noted = run(touch, caller.id, caller.session, caller.now)
             noted.addErrback(lambda failure: failure.trap(Refusal))
         if outcome.served and command.handler is None:
-            return _reply(command, outcome.result)
+            return self._charged(_reply(command, outcome.result), token, connection, paid)
         ask = Ask(self._home, command, connection, caller.now, caller)
-        return begin(self._for_user(ask, request, outcome))
+        return begin(self._for_user(ask, request, outcome, paid))
 
-    async def _for_user(self, ask: Ask, request: Request, outcome: _Outcome) -> Reply:
+    async def _for_user(self, ask: Ask, request: Request, outcome: _Outcome, paid: float) -> Reply:
         command = request.command
         if not outcome.served:
             raise await self._redirect(ask)
@@ -245,7 +248,16 @@ class Dispatcher:
             took = self._seconds() - began
             if took >= self._slow.after and command.name not in self._patient:
                 self._note_slow(command, took)
-        return _reply(command, result)
+        return self._charged(_reply(command, result), request.token, ask.connection, paid)
+
+    def _charged(
+        self, reply: Reply, token: str | None, connection: IConnection, paid: float = 1.0
+    ) -> Reply:
+        """Return `reply`, and charge its length on the wire beyond the commands that are `paid`."""
+        size = len(reply.line)
+        if size > PRICED_BYTES:
+            self._home.charges.owe(token, connection.peer_host, price_of(size) - paid)
+        return reply
 
     def _note_slow(self, command: Command, seconds: float) -> None:
         self._slow.note("handler", name_of_rule(command.handler), seconds)
@@ -280,15 +292,16 @@ class Dispatcher:
         seat = seats.get(user.id)
         return Moved(seat.address) if seat else AskLoginServer()
 
-    def _refuse(self, error: Refusal, command: Command, connection: IConnection) -> Reply:
+    def _refuse(self, error: Refusal, request: Request, connection: IConnection) -> Reply:
         # Clients, older ones too, know that they may try everything else again.
-        if isinstance(error, DiskFull) and not self._costs[command.name].by_text:
+        if isinstance(error, DiskFull) and not self._costs[request.command.name].by_text:
             error = Unavailable()
-        return failure(error, connection, self._home.tally)
+        reply = failure(error, connection, self._home.tally)
+        return self._charged(reply, request.token, connection)
 
-    def _fail(self, error: Failure, command: Command, connection: IConnection) -> Any:
+    def _fail(self, error: Failure, request: Request, connection: IConnection) -> Any:
         if isinstance(error.value, Refusal):
-            return self._refuse(error.value, command, connection)
+            return self._refuse(error.value, request, connection)
         self._count_bug(error.value)
         return error
 
@@ -460,12 +473,21 @@ class CostLimits:
     def charge(self, token: str | None, host: str, costs: Costs) -> tuple[Payer, float]:
         """Take the cost of a request with `token` from `host`, as far as it is known beforehand.
         Return who pays, and the seconds until the request may begin."""
+        payer = self._payer(token, host)
+        return payer, 0.0 if payer is None else self._take(payer, costs)
+
+    def owe(self, token: str | None, host: str, commands: float) -> None:
+        """Take so many commands more for a request with `token` from `host`, which was answered, as
+        its reply is long."""
+        payer = self._payer(token, host)
+        if payer is not None and commands > 0.0:
+            self._commands.take(payer, commands)
+
+    def _payer(self, token: str | None, host: str) -> Payer:
         payer: Payer = self._users.get(token) if token else None
-        if payer is None:
-            if not host or host in self.trusted:
-                return None, 0.0
-            payer = counted_as(host)
-        return payer, self._take(payer, costs)
+        if payer is None and host and host not in self.trusted:
+            return counted_as(host)
+        return payer
 
     def _take(self, payer: Hashable, costs: Costs) -> float:
         wait = self._commands.take(payer, 1.0 if callable(costs.commands) else costs.commands)
@@ -478,17 +500,21 @@ class CostLimits:
         if costs.known_deliveries:
             self._deliveries.give_back(payer, costs.known_deliveries)
 
-    def carried_out(self, token: str, user: int, costs: Costs, result: object) -> None:
-        """Take the rest of the cost of a request of `user`, which was carried out."""
+    def carried_out(self, token: str, user: int, costs: Costs, result: object) -> float:
+        """Take the rest of the cost of a request of `user`, which was carried out; returns all of
+        it, in commands."""
         if token not in self._users:
             self._take(user, costs)
             if len(self._users) >= KNOWN_TOKENS:
                 self._users.popitem(last=False)
             self._users[token] = user
-        if callable(costs.commands):
-            self._settle(user, costs.commands(result) - 1.0)
         if callable(costs.deliveries):
             self._deliveries.take(user, costs.deliveries(result))
+        if not callable(costs.commands):
+            return costs.commands
+        price = costs.commands(result)
+        self._settle(user, price - 1.0)
+        return price
 
     def _settle(self, user: int, rest: float) -> None:
         """Take the rest of a price in commands, one of which was taken before; or give that back,

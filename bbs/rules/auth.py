@@ -332,6 +332,8 @@ def costs(
     A price is a number, or a function of the rule's result. One that depends on the result is known
     only when the work is done. Therefore calls of such a rule run one after the other for each
     user, and the next begins when the price of the one before it can be paid.
+
+    Whatever the rule says, a reply costs a command at least for each 16 KiB on the wire.
     """
 
     def mark(rule: Callable[P, T]) -> Callable[P, T]:
@@ -342,8 +344,11 @@ def costs(
 
 
 def costs_of(rule: Callable[..., object] | None) -> Costs:
-    """The costs that `rule` is marked with."""
+    """The costs that `rule` is marked with; a paged rule has a price in commands even so."""
     found: Costs = getattr(rule, "__bbs_costs__", ONE_COMMAND)
+    price: Price | None = getattr(rule, "__bbs_price__", None)
+    if price is not None and found.commands == ONE_COMMAND.commands:
+        found = replace(found, commands=price)
     return replace(found, by_text=True) if does_store_text(rule) else found
 
 

@@ -33,19 +33,28 @@ Position = Any  # The sort key of the rule's rows where a part ended; None at th
 
 MOST_ENTRIES = 1000  # Entries in one reply (`docs/protocol.md`, section 3).
 MOST_BYTES = 2**20  # Bytes of a list in one reply, on the wire.
-PRICED_BYTES = 2**14  # Bytes of a reply that cost as much as one command: 1 MiB costs 64.
+
+PRICED_BYTES, PRICED_ROWS = 2**14, 100
+"""Bytes and entries of a reply that cost as much as one command. A list of a thousand names takes a
+server ten times as long as one of ten names; 1 MiB costs 64."""
+
 ESCAPED = 6  # Bytes of one character on the wire at most: `\u0007` in JSON.
 
 # As in `bbs.protocols.line`.
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
+def price_of(size: int, rows: int = 0) -> int:
+    """The price in commands of a result of `size` bytes and so many rows: one at the least."""
+    return max(1, -(-size // PRICED_BYTES), -(-rows // PRICED_ROWS))
+
+
 class Part(dict[str, Any]):
     """The part of a list in one reply: a mapping whose one `member` has the `entries`. `last` is
     the position at which the next part begins, None at the end; `size` is about the bytes on the
-    wire; `backwards`: the next part goes before this one."""
+    wire, `rows` the number of entries; `backwards`: the next part goes before this one."""
 
-    __slots__ = ("backwards", "last", "size")
+    __slots__ = ("backwards", "last", "rows", "size")
 
     def __init__(
         self,
@@ -58,11 +67,12 @@ class Part(dict[str, Any]):
         self[member] = entries
         self.last = last
         self.size = size
+        self.rows = len(entries)
         self.backwards = backwards
 
     def price(self) -> int:
-        """A command for each 16 KiB of the list."""
-        return max(1, -(-self.size // PRICED_BYTES))
+        """A command for each 16 KiB, or for each 100 entries if that is more."""
+        return price_of(self.size, self.rows)
 
 
 @dataclass(frozen=True)
@@ -154,13 +164,15 @@ class PagedRule(Protocol[P]):
 
 def paged(rule: Callable[Concatenate[Caller, Page, P], Part]) -> PagedRule[P]:
     """Mark a rule whose list may be long, and which only reads. The rule gets a `Page` after its
-    caller, and returns `page.part(…)`. Other marks of the rule stay in force."""
+    caller, and returns `page.part(…)`. A call costs `Part.price`, unless `costs` says otherwise.
+    Other marks of the rule stay in force."""
 
     @wraps(rule)
     def first(caller: Caller, *args: P.args, **kwargs: P.kwargs) -> Part:
         return rule(caller, FIRST, *args, **kwargs)
 
     first.part = first.__bbs_part__ = rule  # type: ignore[attr-defined]
+    first.__bbs_price__ = Part.price  # type: ignore[attr-defined]
     takes_many: Any = getattr(rule, "each", None)
     if takes_many:
         first.each = lambda calls: takes_many(  # type: ignore[attr-defined]

@@ -12,14 +12,17 @@ from bbs.commands.dispatch import COMMANDS_AT_ONCE, DELIVERIES_AT_ONCE
 from bbs.config import Configuration, Limits
 from bbs.core.errors import DiskFull
 from bbs.framework import (
+    Ask,
     Caller,
     Command,
     CommandTable,
+    Reply,
     Role,
     Service,
     costs,
     read_only,
     stores_text,
+    success,
 )
 from bbs.testing import Peer
 from tests.slow_service import SlowService
@@ -64,10 +67,29 @@ def say_to(caller: Caller, readers: str, text: str) -> dict[str, int]:
     return {"readers": int(readers)}
 
 
+@read_only
+def recite(caller: Caller, length: str) -> dict[str, str]:
+    """Costs what every command does, and answers as much as its caller likes."""
+    return {"text": "x" * int(length)}
+
+
+async def repeat(ask: Ask, length: str) -> Reply:
+    """The same for anybody."""
+    return success("x" * int(length))
+
+
+async def repeat_for(ask: Ask, found: dict[str, str]) -> Reply:
+    """The same behind a rule."""
+    return success(**found)
+
+
 SERVICE = Service(
     "shouts",
     commands=(
         CommandTable(
+            Command("recite <user> <length>", Role.APP, rule=recite),
+            Command("recite-again <user> <length>", Role.APP, repeat_for, rule=recite),
+            Command("repeat <length>", Role.EITHER, repeat),
             Command("look <user>", Role.APP, rule=look),
             Command("tell <user>", Role.APP, rule=tell),
             Command("shout <user> <readers>", Role.APP, rule=shout),
@@ -266,6 +288,35 @@ class InTurn(ChargingCase):
         self.slow.hold_no_more()
         many = 2 * COMMANDS_AT_ONCE
         self.assertEqual(self.ask(f"read {self.ann} 0", many), many)
+
+
+class LongReplies(ChargingCase):
+    """What a reply costs that is long, whatever the command says."""
+
+    def price(self, line: str) -> int:
+        """How many commands less than always can be asked for at once after this one."""
+        self.ask(f"look {self.ann}")
+        self.service.advance(6)
+        self.peer.heard()
+        self.assertEqual(self.ask(line), 1)
+        again = f"look {self.ann}" if self.ann in line else "ping"
+        left = self.ask(again, COMMANDS_AT_ONCE)
+        self.service.advance(1)
+        return COMMANDS_AT_ONCE - left
+
+    def test_short_ones_cost_one_command(self) -> None:
+        for line in (f"recite {self.ann} 16000", "repeat 16000", "help", "nothing"):
+            self.assertEqual(self.price(line), 1)
+
+    def test_long_ones_by_their_bytes(self) -> None:
+        for line in (f"recite {self.ann}", f"recite-again {self.ann}", "repeat"):
+            self.assertEqual(self.price(f"{line} 20000"), 2)
+            self.assertEqual(self.price(f"{line} {2**20}"), 65)
+
+    def test_refusals_that_repeat_what_was_asked(self) -> None:
+        long = "\x07" * 60_000  # Six bytes each in JSON.
+        self.assertEqual(self.price(long), 22)
+        self.assertEqual(self.price(f"look {self.ann} {long}"), 1)
 
 
 class Trusted(UsersPay):

@@ -22,9 +22,9 @@ from bbs.board import board, friendships, groups, posts
 from bbs.board.models import Group, Membership, PostRow, Relationship
 from bbs.commands.common import all_commands
 from bbs.commands.service import Service, ServiceUnusable
-from bbs.framework import Caller, Command, CommandTable, Page, Part, Role, paged, read_only
+from bbs.framework import Caller, Command, CommandTable, Page, Part, Role, costs, paged, read_only
 from bbs.protocols.commands import CommandTable as Table
-from bbs.rules.auth import costs_of, identify
+from bbs.rules.auth import Costs, costs_of, identify
 from bbs.rules.pagination import LIFETIME, Continuation, CursorExpired, Cursors
 from bbs.storage.models import User
 from bbs.testing import MemoryService
@@ -80,11 +80,22 @@ class Parts(SynchronousTestCase):
         self.assertEqual((part, part.last), ({"x": ["b", "c"]}, 7))
 
     def test_prices(self) -> None:
-        """One command for each 16 KiB begun."""
+        """One command for each 16 KiB begun, or each 100 entries."""
         for length, price in ((0, 1), (1, 1), (16_384, 1), (16_385, 2), (2**20, 64)):
             self.assertEqual(Part("x", [], None, length).price(), price)
-        for rule in (posts.friends_posts, _command(all_commands(board), "more").rule):
-            self.assertEqual(costs_of(rule).commands, Part.price)
+        for number, price in ((1, 1), (100, 1), (101, 2), (1000, 10)):
+            part = Page().part("x", [(1, "")] * number)
+            self.assertEqual(part.price(), price)
+            self.assertEqual(Part("x", part["x"], None, 2**20).price(), 64)
+
+    def test_what_is_priced(self) -> None:
+        """All that comes in parts, whoever forgot to say so."""
+        table = all_commands(board)
+        for name in ("list-friend", "groups", "receive-post", "more"):
+            self.assertEqual(costs_of(_command(table, name).rule).commands, Part.price)
+        self.assertEqual(costs_of(costs(commands=3, deliveries=2)(letters)), Costs(3, 2))
+        marked = paged(costs(deliveries=2)(letters.part))
+        self.assertEqual(costs_of(marked), Costs(Part.price, 2))
 
 
 def _command(table: Table, name: str) -> Command:

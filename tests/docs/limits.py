@@ -20,13 +20,6 @@ PROGRAM = "python -m tests.docs.limits"
 
 HOLES: Mapping[str, str] = {
     "the command delete": "all that somebody has, for the price of one command",
-    "the command decline-all": "1,024 rows for the price of one",
-    "the command list-friend": "1,000 names for the price of one command",
-    "the command list-invite": "100 names for the price of one command",
-    "the command list-block": "1,000 names for the price of one command",
-    "the command list-group": "1,000 names for the price of one command",
-    "the command list-joined": "1,000 names for the price of one command",
-    "the command list-member": "1,000 names for the price of one command",
     "the command listen": "a replay of any number of events for the price of one command",
     "the command new": "counts of 1,000 groups for the price of one command",
     "[limits] inbox": "one friend can fill it",

@@ -401,7 +401,7 @@ class LineConnection:
         if self._state.phase.closed:
             return
         try:
-            line = encode(reply.body)
+            line = reply.line
         except Exception:
             self._fail(Failure())
             return

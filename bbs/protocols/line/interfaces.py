@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -42,6 +43,11 @@ class Reply:
     body: Mapping[str, object]
     close: bool = False
     after: Callable[[], None] | None = None
+
+    @cached_property
+    def line(self) -> bytes:
+        """The reply on the wire; ValueError or TypeError if JSON cannot express it."""
+        return encode(self.body)
 
 
 class IConnection(Interface):

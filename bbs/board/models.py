@@ -548,8 +548,10 @@ def _fill_skeletons() -> None:
 
 def _ranges(model: type[Table]) -> Iterator[tuple[int, int]]:
     """The ids of the rows of a table in ranges, lowest first: from the first number on, before the
-    second."""
+    second. A gap, as a restore leaves it, is in none."""
     number: Any = model.id  # type: ignore[attr-defined]
-    [(low, high)] = rows(model.select(peewee.fn.MIN(number), peewee.fn.MAX(number)))
-    for first in range(low, high + 1, AT_ONCE) if low is not None else ():
+    [(high,)] = rows(model.select(peewee.fn.MAX(number)))
+    [(first,)] = rows(model.select(peewee.fn.MIN(number)))
+    while first is not None and first <= high:
         yield first, first + AT_ONCE
+        [(first,)] = rows(model.select(peewee.fn.MIN(number)).where(number >= first + AT_ONCE))

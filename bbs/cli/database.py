@@ -6,9 +6,12 @@ from __future__ import annotations
 import fcntl
 import os
 import shlex
+import sqlite3
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from enum import Enum
 from typing import IO, Any
 
 import peewee
@@ -25,10 +28,10 @@ from bbs.cli.offline import (
     record,
 )
 from bbs.config import ConfigError, Configuration
-from bbs.rules import fleets
+from bbs.rules import fleets, restores
 from bbs.rules.fleet_admin import By
 from bbs.scaling.data_folder import Unusable, default_folder
-from bbs.storage import migrations, sqlite_backup
+from bbs.storage import migrations, rising_ids, sqlite_backup
 from bbs.storage.engines import DatabaseRefused, connect_to, is_bug, summary, without_password
 from bbs.storage.migrations import Versions
 from bbs.storage.models import User
@@ -45,7 +48,9 @@ FILE.sha256 gets its checksum, which `bbs restore` and `sha256sum -c` compare.
 RESTORE = """\
 `bbs restore FILE`: replace the database, while no server runs, by a file that `bbs backup` made.
 
-FILE is checked before anything is replaced, and upgraded to this program's schema.
+FILE is checked before anything is replaced, and upgraded to this program's schema. Who may log in,
+and is logged in, stays as in the database that is replaced. Without one all sessions end, as some
+may have ended since the backup.
 """
 
 
@@ -216,6 +221,8 @@ def restore(argv: Sequence[str], program: Program) -> int:
     parser = program.parser("restore", RESTORE)
     parser.add_argument("file", type=text, metavar="FILE", help="file that bbs backup made")
     parser.add_argument("--force", action="store_true", help="replace a database that is there")
+    help = "keep the backup's sessions: nobody has used the service since"
+    parser.add_argument("--keep-sessions", action="store_true", help=help)
     program.add_database(parser)
     options = parser.parse_args(argv)
     by = get_operator(f"{program.name} restore")
@@ -223,17 +230,34 @@ def restore(argv: Sequence[str], program: Program) -> int:
         config = configuration(options.config, options.data, program.name, program.settings)
         path = file_of(config, "restore")
         with _alone(_data_folder(options.data, path, program.name), path, program.name):
-            is_proved = _restore(options.file, path, options.force, by, program)
+            done = _restore(options.file, path, options.force, options.keep_sessions, by, program)
     except InUse as error:
         return program.fail("restore", f"{error}: stop it first")
     except (ConfigError, DatabaseRefused, CopyRefused, Unusable) as error:
         return program.fail("restore", error)
     record(config, by, "restore", options.file)
-    if not is_proved:
+    if not done.is_proved:
         reason = f"there is no {options.file}{CHECKSUM}, so a changed text would not be noticed"
         print(f"{program.name} restore: {reason}", file=sys.stderr)
     print(f"restored {options.file} to {path}; {NOTE.format(program.name)}")
+    print(done.logins.value)
     return 0
+
+
+class Logins(Enum):
+    """Whose sessions a restored database has, as the command says it."""
+
+    FORMER = "sessions, passwords and suspensions are those of the database that was replaced"
+    BACKUP = "sessions are those of the backup"
+    NONE = "everybody has to log in again: the backup's sessions may have ended since"
+
+
+@dataclass(frozen=True)
+class Restored:
+    """How a restore went: whether a checksum proved the file, and whose sessions there are."""
+
+    is_proved: bool
+    logins: Logins
 
 
 def _data_folder(data: str | None, path: str, name: str) -> str | None:
@@ -285,8 +309,10 @@ def _lock_existing(folder: str) -> IO[str] | None:
     return lock
 
 
-def _restore(file: str, path: str, force: bool, by: By, program: Program) -> bool:
-    """Replace the database at `path`; returns whether a checksum proved `file`."""
+def _restore(
+    file: str, path: str, force: bool, keep_sessions: bool, by: By, program: Program
+) -> Restored:
+    """Replace the database at `path`."""
     if sqlite_backup.is_same(file, path):
         raise CopyRefused(f"{file} is the database itself")
     if not os.path.exists(file):
@@ -299,14 +325,39 @@ def _restore(file: str, path: str, force: bool, by: By, program: Program) -> boo
             raise sqlite_backup.exists(path)
     sqlite_backup.check_alone(path)  # Before the parts that take long.
     with sqlite_backup.part_of(path) as part:
-        is_proved = _prepare(file, part, by, program)
+        is_proved = _prepare(file, part, program)
+        logins = _begin_anew(file, part, path, keep_sessions, by)
         _give_to_owner(part, path)
         sqlite_backup.make_way(path)
         sqlite_backup.put(part, path, over=force)
-    return is_proved
+    return Restored(is_proved, logins)
 
 
-def _prepare(file: str, part: str, by: By, program: Program) -> bool:
+def _begin_anew(file: str, part: str, path: str, keep_sessions: bool, by: By) -> Logins:
+    """Make `part` the database that goes on after the one at `path`, if that is there."""
+    try:
+        with connected(sqlite_backup.url_of(part)) as opened:
+            database: Any = opened
+            former: Mapping[str, int] | None = None
+            if os.path.exists(path):
+                with suppress(peewee.DatabaseError, sqlite3.Error):  # It may be damaged.
+                    database.attach(path, restores.FORMER)
+                    former = restores.former_ids()
+            carry_out(database, rising_ids.begin_era, by.now, former or {})
+            logins = Logins.BACKUP if keep_sessions else Logins.NONE
+            if former is not None and not keep_sessions:
+                with suppress(peewee.DatabaseError, sqlite3.Error):
+                    carry_out(database, restores.take_over_logins)
+                    logins = Logins.FORMER
+            if logins is Logins.NONE:
+                carry_out(database, restores.end_all)
+            carry_out(database, fleets.make_ours, by, os.path.basename(file))
+    except DatabaseRefused as error:
+        raise CopyRefused(f"{file}: {error}") from error
+    return logins
+
+
+def _prepare(file: str, part: str, program: Program) -> bool:
     """Make `part` a copy of `file`, upgraded to this program's schema, if it is whole; returns
     whether a checksum proves that."""
     not_ours = CopyRefused(f"{file}: not a database of {program.name}")
@@ -335,8 +386,6 @@ def _prepare(file: str, part: str, by: By, program: Program) -> bool:
         is_newer = bool(migrations.newer(there, schema))
         sqlite_backup.compare(part, made, file, is_newer=is_newer)
         sqlite_backup.check_rows(part, file)
-        with connected(sqlite_backup.url_of(part)) as database:
-            carry_out(database, fleets.make_ours, by, os.path.basename(file))
     except DatabaseRefused as error:
         raise CopyRefused(f"{file}: {error}") from error
     return expected is not None

@@ -21,12 +21,12 @@ from typing import Any
 import peewee
 
 from bbs.core.values import State
-from bbs.rules import fleet_admin
+from bbs.rules import fleet_admin, restores
 from bbs.rules.fleet_admin import By
 from bbs.rules.servers import OPERATOR, beats_of, with_heartbeats
 from bbs.storage import models
 from bbs.storage.database import for_update, read_only, rows
-from bbs.storage.engines import location_digest
+from bbs.storage.engines import creation, location_digest
 from bbs.storage.models import (
     HeartbeatRow,
     Lease,
@@ -52,10 +52,11 @@ def hint_key() -> bytes:
 
 
 FLEET, HOME, BEFORE, FORMER = "fleet", "fleet home", "fleet before", "fleet former"
-BACKED_UP = "backed up"
+MADE, BACKED_UP = "tables made", "backed up"
 """Rows of `Secret`: the id; the digest of the database's place, or `ELSEWHERE` after a restore; the
 fleet that this database is a copy of, and the time at which that was noticed; the time since which
-no server of a version without ids was launched; and the time of the last backup."""
+no server of a version without ids was launched; by whom and when the tables were made
+(`bbs.storage.engines.creation`); and the time of the last backup."""
 
 ELSEWHERE = "elsewhere"
 
@@ -89,6 +90,9 @@ class FleetIdentity:
     before: SourceFleet | None = None  # The fleet that it may adopt.
     former: bool = False  # Some servers may have no id, by an older version.
     copied: bool = False  # It has just been found to be a copy.
+    ended: int | None = None
+    """How many sessions ended as the database was found to be a copy, or a dump that was loaded in
+    the same place; else None."""
 
 
 @read_only
@@ -153,11 +157,16 @@ def settle(now: float, beating: bool) -> FleetIdentity:
         if Server.select().where(Server.state != State.GONE).exists():
             _put(FORMER, f"{now:.0f}")
         values = _read_secrets()
-    copied = _is_elsewhere(values) and not beating
+    copied, made = _is_elsewhere(values) and not beating, _made()
+    # (`bbs restore` has done what there is to do.)
+    is_back = (copied and values[HOME] != ELSEWHERE) or _was_loaded(values.get(MADE, ""), made)
+    ended = restores.begin_anew(now) if is_back else None
     if copied:
         _begin_anew(values, now)
     if values.get(HOME) != location:
         _put(HOME, location)
+    if values.get(MADE) != made:
+        _put(MADE, made)
     values = _read_secrets()
     id, others = values[FLEET], _others(values[FLEET])
     for other in others:
@@ -166,7 +175,14 @@ def settle(now: float, beating: bool) -> FleetIdentity:
             _has_id(other)
         ).execute()
     before, former = _source(values), _is_former(values)
-    return FleetIdentity(id=id, others=others, before=before, former=former, copied=copied)
+    return FleetIdentity(
+        id=id, others=others, before=before, former=former, copied=copied, ended=ended
+    )
+
+
+def note_loaded() -> None:
+    """Note that this is known of a dump that was loaded in the database's place."""
+    _put(MADE, _made())
 
 
 def take_over(old_scope: str, new_scope: str, ids: Collection[str], now: float) -> int:
@@ -245,6 +261,15 @@ def _location() -> str:
     return location_digest(models.database.obj)
 
 
+def _made() -> str:
+    return creation(models.database.obj, Secret._meta.table_name)
+
+
+def _was_loaded(before: str, now: str) -> bool:
+    """Whether the same server has made the tables anew, by what `creation` told."""
+    return before != now and before.partition(" ")[0] == now.partition(" ")[0] != ""
+
+
 def _lock_secrets() -> Mapping[str, str]:
     """Read the secrets, and lock them against changes."""
     for_update(Secret.select().where(Secret.name == FLEET)).first()
@@ -252,7 +277,7 @@ def _lock_secrets() -> Mapping[str, str]:
 
 
 def _read_secrets() -> dict[str, str]:
-    names = (FLEET, HOME, BEFORE, FORMER, BACKED_UP)
+    names = (FLEET, HOME, BEFORE, FORMER, MADE, BACKED_UP)
     return dict(rows(Secret.select(Secret.name, Secret.value).where(Secret.name.in_(names))))
 
 
@@ -271,8 +296,8 @@ def note_backup(by: By, file: str) -> None:
 
 def make_ours(by: By, source: str) -> None:
     """Forget the old servers in a database that was restored from `source`. The next login server
-    that starts finds that it is a copy. Users stay logged in, without a place until their next
-    command. The secret that proves hints is made anew, so that old servers are not believed."""
+    that starts finds that it is a copy. Users are without a place until their next command. The
+    secret that proves hints is made anew, so that old servers are not believed."""
     Place.update(server=None, away=True).execute()
     for model in (Waiter, LoginServer, Lease, Server, HeartbeatRow, OutboxEntry):
         model.delete().execute()

@@ -63,6 +63,12 @@ async def find_fleet(
             before=fleet.before.id,
             fleet=fleet.id,
         )
+    if fleet.ended is not None:
+        _log.warn(
+            "this database is a copy, or was moved, or a dump was loaded: ids go on above all that"
+            " were given, and {count} sessions have ended, as some may have ended since",
+            count=fleet.ended,
+        )
     if outlives:
         _log.info("this is fleet {fleet}", fleet=fleet.id)
     return fleet

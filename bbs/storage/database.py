@@ -11,6 +11,8 @@ fires with what the rule returns. Its guarantees:
   In a process that is merely busy calls wait. A rule that is slow by itself fails likewise, but the
   database does not count as away.
 - Readers do not wait for writers, and no call waits for a long reader.
+- A table never gives an id again, even if the database goes back to an earlier state. A call that
+  was about to get one runs again once ids are higher (`bbs.storage.rising_ids`).
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ import peewee
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from bbs.core import tracing
 from bbs.core.errors import DiskFull, Refusal, Unavailable
@@ -38,6 +41,7 @@ from bbs.storage import models
 from bbs.storage.engines import connect_to, is_bug, summary
 from bbs.storage.mysql_servers import ServerFacts
 from bbs.storage.sqlite import SqliteDatabase
+from bbs.storage.transaction_guard import IdsWentBack
 from bbs.storage.transactions import Job, Transactions, name_of_rule
 
 P = ParamSpec("P")
@@ -188,9 +192,17 @@ class Database:
     space: DiskSpace | None = None
 
     def __init__(
-        self, url: str, workers: ILanes, reactor: IReactorTime, connections: int = CONNECTIONS
+        self,
+        url: str,
+        workers: ILanes,
+        reactor: IReactorTime,
+        connections: int = CONNECTIONS,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.url = url
+        self._wall = wall
+        self._put_back: list[Job] = []  # Calls that wait until ids are higher.
+        self._raising = False
         self.peewee = connect_to(url)
         models.database.initialize(self.peewee)
         self._reactor = reactor
@@ -314,6 +326,8 @@ class Database:
     def _answer(self, jobs: Sequence[Job]) -> None:
         """Answer calls that have succeeded or failed."""
         now = self._reactor.seconds()
+        if any(isinstance(job.error, IdsWentBack) for job in jobs):
+            jobs = self._put_some_back(jobs)
         while self._transactions.took_long:
             rule, seconds, statement = self._transactions.took_long.popleft()
             self.slow.note("rule", name_of_rule(rule), seconds, statement)
@@ -330,6 +344,67 @@ class Database:
                     job.answer.callback(job.result)
                 else:
                     job.answer.errback(job.error)
+
+    def _put_some_back(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        """Keep the calls that were given an id again, to make them once ids are higher; returns the
+        others."""
+        put_back = [each for each in jobs if is_put_back(each)]
+        self._put_back += put_back
+        if put_back and not self._raising:
+            self._raise_ids()
+        return [each for each in jobs if each not in put_back]
+
+    def _raise_ids(self) -> None:
+        self._raising = True
+        _log.error("the database has gone back to an earlier state: it gave an id again")
+        self.begin_era().addCallbacks(self._make_again, self._give_up)
+
+    def _make_again(self, era: int) -> None:
+        self._raising = False
+        jobs, self._put_back = self._put_back, []
+        for job in jobs:
+            job.begin_again()
+            job.lane.put(job)
+
+    def _give_up(self, failure: Failure) -> None:
+        self._raising = False
+        _log.failure("ids could not be raised", failure=failure)
+        jobs, self._put_back = self._put_back, []
+        for job in jobs:
+            job.error = Unavailable()
+            job.error.__cause__ = failure.value
+        self._answer(jobs)
+
+    def begin_era(self) -> Deferred[int]:
+        """Let every table give higher ids than all that may have been given, unless another process
+        has just done so; fires with the first id of the era."""
+        from bbs.storage import rising_ids  # It needs the partitions, which need this module.
+
+        database: Any = self.peewee
+
+        def begin() -> int:
+            with database.atomic():
+                return rising_ids.begin_era(self._wall(), database.ids, database.era)
+
+        def note(era: int) -> int:
+            self.note_ids(era, {})
+            return era
+
+        return self.run_untimed(begin).addCallback(note)
+
+    def note_ids(self, era: int, ids: Mapping[str, int]) -> None:
+        """Note the first id of the database's era, and the highest ids that are stored, by table:
+        as another process has seen them, too."""
+        database: Any = self.peewee
+        database.era = era
+        database.add_ids(ids)
+
+    @property
+    def ids(self) -> Mapping[str, int]:
+        """The highest ids that are known to be stored, by table."""
+        database: Any = self.peewee
+        known: Mapping[str, int] = database.ids
+        return known
 
     def _note_answer(self, job: Job, now: float) -> None:
         away = isinstance(job.error, Unavailable)
@@ -398,6 +473,11 @@ class Database:
         elif self.available and self._logged_trouble is not None:
             self._logged_trouble = None
             _log.info("database is back")
+
+
+def is_put_back(job: Job) -> bool:
+    """Whether a call was undone as it had been given an id again, and somebody waits for it."""
+    return isinstance(job.error, IdsWentBack) and job.has_deadline and not job.answer.called
 
 
 @dataclass(eq=False)
@@ -551,9 +631,12 @@ def cached_rows(
     Each thread has a cache, as long as its connection lasts: another database server may not have
     the latest rows. Only rules marked as `read_only` use it: others see rows that may be undone.
     """
-    state = models.database.obj.state
+    state, era = models.database.obj.state, models.database.obj.era
     if not state.reading:
         return make([*keys])
+    if state.cached_in != era:  # The database has gone back: a row that was gone may be there.
+        state.caches.clear()
+        state.cached_in = era
     cache: RowCache = state.caches.setdefault(table, RowCache())
     if cache.size > MOST_CACHED:
         cache = state.caches[table] = RowCache()

@@ -256,3 +256,17 @@ def _location(database: Any) -> tuple[str, ...]:
     if variables.get(_GALERA[1]):
         identifying = _GALERA
     return ("server", *(variables.get(key, "") for key in identifying), name)
+
+
+def creation(database: Any, table: str) -> str:
+    """Who made `table`, and when: a server of MySQL or MariaDB, and its time (seconds since the
+    epoch). A table that was loaded from a dump, or whose file of MariaDB's was copied, has another.
+    "" for SQLite, and if the server does not tell."""
+    if isinstance(database, peewee.SqliteDatabase):
+        return ""
+    asked = "SELECT @@hostname, @@port, @@datadir, UNIX_TIMESTAMP(create_time)"
+    where = "table_schema = DATABASE() AND table_name = %s"
+    sql = f"{asked} FROM information_schema.tables WHERE {where}"
+    *server, moment = database.execute_sql(sql, (table,)).fetchone()
+    by = hashlib.sha256("\n".join(map(str, server)).encode()).hexdigest()
+    return f"{by[:16]} {moment:.0f}" if moment else ""

@@ -20,6 +20,8 @@ database = peewee.DatabaseProxy()  # The process's database; `Database` in datab
 class RisingIdField(peewee.BigAutoField):
     """A key that is never used again; SQLite reuses other keys when the newest row is deleted."""
 
+    rises = True
+
     def ddl(self, ctx: peewee.Context) -> peewee.NodeList:
         """The column's definition, for `ctx`: peewee calls this."""
         column = super().ddl(ctx)

@@ -148,6 +148,23 @@ def bounds_of(table: type[Table]) -> Sequence[int] | None:
     return sorted(int(bound) for name, bound in found if name != REST)
 
 
+def divide(cursor: Any, first: int) -> int:
+    """Make two partitions behind those of every table of the database: one ends before the id
+    `first`, one is as narrow as they get, and empty like the next ids' should be. `cursor` is the
+    driver's; each statement commits. Returns `first`, or a higher id if there are such partitions.
+
+    If all ids leap, the gap would count as the width of a partition otherwise, and those behind it
+    would be as wide.
+    """
+    cursor.execute(_DIVIDED)
+    ends = {str(table): int(end or 0) for table, end in cursor.fetchall()}
+    first = max([first, *(end + 1 for end in ends.values())])
+    for table in sorted(ends):
+        ahead = _partitions([first, first + NARROWEST])
+        cursor.execute(f"ALTER TABLE `{table}` REORGANIZE PARTITION {REST} INTO ({ahead})")
+    return first
+
+
 def partition_clause(table: Any, bounds: Sequence[int]) -> str:
     """What makes a table one with partitions that end before `bounds`."""
     return f"PARTITION BY RANGE (`{table._meta.partitioned_by}`) ({_partitions(bounds)})"
@@ -193,3 +210,9 @@ def _name(bound: int) -> str:
 _BOUNDS = """\
 SELECT partition_name, partition_description FROM information_schema.partitions
 WHERE table_schema = DATABASE() AND table_name = %s AND partition_name IS NOT NULL"""
+_DIVIDED = f"""\
+SELECT parts.table_name, MAX(CASE WHEN parts.partition_name <> '{REST}'
+THEN CAST(parts.partition_description AS UNSIGNED) END)
+FROM information_schema.partitions AS parts WHERE parts.table_schema = DATABASE()
+AND parts.partition_name IS NOT NULL GROUP BY parts.table_name
+HAVING SUM(parts.partition_name = '{REST}')"""

@@ -36,7 +36,7 @@ from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, cast, overload
 import peewee
 
 from bbs.storage import models
-from bbs.storage.transaction_guard import Prepared
+from bbs.storage.transaction_guard import Prepared, rising_table
 
 Row = tuple[Any, ...]
 Convert = Callable[[Any], Any]
@@ -361,6 +361,24 @@ class CompiledStatement:
             self.read = _RowReader(query._returning, packed)
         elif sql.startswith(("INSERT", "REPLACE")):
             self.read = attrgetter("lastrowid")
+            table = rising_table(query) if isinstance(query, peewee.Insert) else None
+            if table is not None:
+                self.read = partial(_read_id, table)
+
+
+def _read_id(table: str, cursor: Any) -> int:
+    """Read the id that `table` gave to a new row from the cursor."""
+    id: int = cursor.lastrowid
+    models.database.obj.note_id(table, id)
+    return id
+
+
+def _read_ids(table: str, read: Callable[[Any], list[int]], cursor: Any) -> list[int]:
+    """Read the ids that `table` gave to several rows by `read`."""
+    ids = read(cursor)
+    models.database.obj.note_id(table, min(ids))
+    models.database.obj.note_id(table, max(ids))
+    return ids
 
 
 class _RowReader:
@@ -510,7 +528,7 @@ def _compile_bulk(
         key = made.table._meta.primary_key
         is_plain = made._on_conflict is None and head and isinstance(key, peewee.AutoField)
         if is_plain and _makes_one_key(made, key):
-            return _BulkInsertion(head, values, plan.bind, key.column_name)
+            return _BulkInsertion(head, values, plan.bind, key.column_name, rising_table(made))
     if isinstance(query, peewee.Select) and _is_joinable(query):
         kinds = [*map(type, row)]
         with suppress(_NoColumnHere):
@@ -552,18 +570,21 @@ def _keeps_first(source: Any) -> bool:
 @dataclass(frozen=True)
 class _BulkInsertion:
     """Inserts several rows by one statement: `head` and for each row `values`. `key` is the name of
-    the column that the database fills."""
+    the column that the database fills, and `table` that of the table if its ids rise."""
 
     head: str
     values: str
     bind_row: _Binder
     key: str
+    table: str | None
 
     def bind(self, rows: Sequence[Sequence[Any]]) -> Bound:
         sql = f"{self.head} VALUES {', '.join([self.values] * len(rows))}"
         values = [*chain.from_iterable(map(self.bind_row, rows))]
         database: Any = models.database.obj
         sql, read = database.returning_keys(sql, self.key, len(rows))
+        if self.table is not None:
+            read = partial(_read_ids, self.table, read)
         return Bound(((sql, values, True),), (read,))
 
 

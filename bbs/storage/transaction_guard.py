@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import peewee
@@ -41,6 +41,11 @@ class OutsideOfRule(Exception):
             "a model or statement is used outside of a rule, where everybody would wait for the"
             " database: put it into a function, and call that by ask.database.run"
         )
+
+
+class IdsWentBack(Exception):
+    """A table has given an id that is not higher than those of before: its database has gone back
+    to an earlier state. The transaction is undone, and runs again once ids are higher."""
 
 
 class _NoConnection:
@@ -91,6 +96,10 @@ class ConnectionState(threading.local):
     def __init__(self, seconds: Callable[[], float]) -> None:
         self.caches: dict[Any, Any] = {}
         """What was made of rows that never change, by table and key: `cached_rows`."""
+        self.cached_in = 0  # The era whose rows these are.
+        self.ids_before: Mapping[str, int] = {}
+        """The highest ids that were known as the transaction began, by table."""
+        self.ids: dict[str, int] = {}  # Those that it has been given.
         self.activity = Activity(seconds)
 
 
@@ -107,6 +116,12 @@ class TransactionGuard:
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.clock: Callable[[], float] = time.monotonic  # Of `Activity`; steady.
         self.state = ConnectionState(lambda: self.clock())
+        self.era = 0
+        """The first id of the database's era (`bbs.storage.rising_ids`), as far as is known."""
+        self.ids: Mapping[str, int] = {}
+        """The highest ids that are known to be stored, by table. It is replaced as a whole."""
+        self._changing_ids = threading.Lock()
+        self.kept: dict[str, Any] = {}  # What rules keep of this database while the process lives.
         super().__init__(*arguments, **options)
 
     def refuse_here(self) -> None:
@@ -160,6 +175,39 @@ class TransactionGuard:
             result(self.carry_out(*each)) for each, result in zip(statements, results, strict=True)
         ]
 
+    def execute(self, query: Any, **options: Any) -> Any:
+        """Execute a query of peewee's, which was not compiled before."""
+        cursor = super().execute(query, **options)  # type: ignore[misc]
+        if isinstance(query, peewee.Insert) and (table := rising_table(query)):
+            self.note_id(table, cursor.lastrowid)
+        return cursor
+
+    def note_id(self, table: str, id: int) -> None:
+        """Note the id that `table` has given to a new row, or raise IdsWentBack: what was stored
+        before this transaction began has a lower one, as ids rise in time."""
+        state = self.state
+        if id <= state.ids_before.get(table, 0):
+            raise IdsWentBack(f"the table {table} gave the id {id} again")
+        state.ids[table] = id
+
+    def begin_noting_ids(self) -> None:
+        """Forget the ids of the last transaction, as another begins."""
+        self.state.ids_before = self.ids
+        if self.state.ids:
+            self.state.ids = {}
+
+    def keep_ids(self) -> None:
+        """Note that the ids of the transaction are stored."""
+        if self.state.ids:
+            self.add_ids(self.state.ids)
+
+    def add_ids(self, ids: Mapping[str, int]) -> None:
+        """Note that such ids are stored, by table."""
+        with self._changing_ids:
+            higher = {key: id for key, id in ids.items() if id > self.ids.get(key, 0)}
+            if higher:
+                self.ids = {**self.ids, **higher}
+
     def begin_writing(self) -> None:
         """Begin a transaction for rules that write."""
         self.begin()
@@ -176,3 +224,20 @@ class TransactionGuard:
         if self.state.reading:
             raise WritesWhileReading("a rule that is marked read_only or long_read writes")
         self.state.wrote = True
+
+
+def rising_table(insertion: Any) -> str | None:
+    """The name of the table, if an insertion with peewee has it make an id that is never used again
+    (`RisingIdField`), and the driver tells that one; else None."""
+    meta: Any = getattr(insertion.table, "_meta", None)
+    key: Any = getattr(meta, "primary_key", None)
+    if not getattr(key, "rises", False) or insertion._on_conflict is not None:
+        return None
+    values = insertion._insert
+    if isinstance(values, (peewee.SelectBase, peewee.SQL)):
+        return None
+    rows = [values] if isinstance(values, Mapping) else [*values]
+    names = rows[0] if rows and isinstance(rows[0], Mapping) else insertion._columns or ()
+    if key in names or key.name in [getattr(each, "name", each) for each in names]:
+        return None
+    return str(meta.table_name)

@@ -31,7 +31,7 @@ from bbs.core.threads import ILane
 from bbs.storage.engines import has_not_committed, is_bug, is_disk_full, refusal, summary
 from bbs.storage.mysql import ROLLED_BACK_AT_COMMIT
 from bbs.storage.sqlite import SqliteDatabase
-from bbs.storage.transaction_guard import Activity
+from bbs.storage.transaction_guard import Activity, IdsWentBack
 
 ATTEMPTS = 5  # Attempts of a transaction that lost a race, or waited too long for a lock.
 MOST_TOGETHER = 64  # Calls at most that share a transaction.
@@ -204,7 +204,7 @@ class Transactions:
                 if isinstance(result, Refusal):
                     job.result, job.error = None, result
         except BaseException as error:
-            if not isinstance(error, (EachAlone, Refusal, peewee.PeeweeException)):
+            if not isinstance(error, (EachAlone, Refusal, IdsWentBack, peewee.PeeweeException)):
                 _log.warn("calls are made one by one: {error}", error=repr(error))
             if self._must_undo(error, jobs[0]):
                 raise _Undone from error
@@ -237,6 +237,7 @@ class Transactions:
             raise _Undone
         try:
             self.database.commit()
+            self.database.keep_ids()
         except Exception as error:
             self.database.note_trouble(error)
             self._roll_back()
@@ -284,6 +285,7 @@ class Transactions:
             self._end_reading()
         elif begin_commit([job]):
             self.database.commit()
+            self.database.keep_ids()
         else:
             raise _Abandoned
         return result
@@ -321,6 +323,7 @@ class Transactions:
     def _begin(self, writes: bool) -> None:
         self.database.connect(reuse_if_open=True)
         if writes:
+            self.database.begin_noting_ids()
             activity = self.database.state.activity
             activity.waits_since = self._seconds() + OTHERS
             self.database.take_turn()
@@ -504,6 +507,11 @@ class Job:
             tracing.past("database queue", begun - self.asked_at, span, now - begun)
         name = getattr(self.rule, "__name__", "")
         tracing.past("database", now - begun, span, rule=name)
+
+    def begin_again(self) -> None:
+        """Make the call another time, after it was undone."""
+        self.begun, self.result, self.error = None, None, None
+        self.alone = self.apart = False
 
     def abandon(self) -> bool:
         """Give the call up; False if it is being committed."""

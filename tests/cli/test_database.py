@@ -28,8 +28,8 @@ from bbs.cli.database import backup, restore
 from bbs.cli.offline import connected
 from bbs.daemons import fleet
 from bbs.delivery.feed import Cursor
-from bbs.rules import auth, fleet_admin, fleets, user_admin
-from bbs.storage import migrations, models, sqlite_backup
+from bbs.rules import accounts, auth, fleet_admin, fleets, user_admin
+from bbs.storage import migrations, models, rising_ids, sqlite_backup
 from bbs.storage.database import ConnectionLimit
 from bbs.storage.engines import without_password
 from bbs.storage.migrations import OLDEST, VERSION
@@ -39,6 +39,7 @@ from bbs.storage.models import (
     OutboxEntry,
     Place,
     Server,
+    Suspension,
     User,
     Waiter,
 )
@@ -401,9 +402,9 @@ class Restoring(CopyCase):
         token = self.log_in("bob")
         self.back_up()
         self.call(messages.send, ann, "bob", "too late")
-        told = self.restore()
+        told, logins = self.restore("--keep-sessions").splitlines()
         self.assertIn("is a new fleet now: bbs fleet adopt", told)
-        self.assertEqual(len(told.splitlines()), 1)
+        self.assertEqual(logins, "sessions are those of the backup")
         with self.there():
             self.assertEqual(Server.select().count(), 0)
             self.assertEqual(
@@ -413,6 +414,109 @@ class Restoring(CopyCase):
             cursor = Cursor(back.id, 0)
             found = self.call(messages.fetch, [cursor])[cursor]
             self.assertEqual([json.loads(event.line)["message"] for event in found], ["hello"])
+
+    def logged_in(self, token: str) -> bool:
+        """Whether the session with this token lives in the restored database."""
+        with self.there():
+            identified = self.database.run(auth.identify, token, SESSIONS, self.now)
+            found: list[object] = []
+            identified.addBoth(found.append)
+            return isinstance(found[0], auth.Caller)
+
+    def test_without_a_database_all_log_in_again(self) -> None:
+        """Who logged out since the backup stays logged out, so nobody stays logged in."""
+        self.people("ann", "bob")
+        token = self.log_in("ann")
+        self.back_up()
+        told = self.restore().splitlines()
+        needs = "everybody has to log in again: the backup's sessions may have ended since"
+        self.assertEqual((len(told), told[-1]), (2, needs))
+        self.assertFalse(self.logged_in(token))
+        with self.there():
+            self.assertEqual(Place.select().count(), 0)
+
+    def replaced(self) -> list[str]:
+        """What a restore says in the place of the database that is there."""
+        self.database.peewee.close()
+        told = self.restore("--force", data=self.data)
+        self.elsewhere = self.data
+        return told.splitlines()
+
+    FORMER = "sessions, passwords and suspensions are those of the database that was replaced"
+
+    def test_who_may_come_in_is_as_before(self) -> None:
+        """What ended since the backup stays so, and what has begun goes on."""
+        ann, bob, *_ = self.people("ann", "bob", "carol", "dave")
+        tokens = {name: self.log_in(name) for name in ("ann", "bob", "carol", "dave")}
+        by = fleet_admin.By("liz", "bbs user", self.now)
+        self.call(user_admin.suspend, by, "dave", None, "")
+        self.back_up()
+        self.call(accounts.log_out, bob)
+        carol = self.caller(tokens["carol"])
+        self.call(accounts.change_password, carol, "hash of carol", "another")
+        later = self.log_in("bob")
+        self.call(user_admin.suspend, by, "ann")
+        self.call(user_admin.resume, by, "dave")
+        self.assertEqual(self.replaced()[-1], self.FORMER)
+        with self.there():
+            self.assertEqual(self.call(accounts.credentials, "carol").password_hash, "another")
+            self.assertEqual([each.user_id for each in Suspension.select()], [ann.id])
+            places = [each.user_id for each in Place.select().order_by(Place.user)]
+            self.assertEqual(places, [bob.id, carol.id])
+        live = [name for name, token in tokens.items() if self.logged_in(token)]
+        self.assertEqual((live, self.logged_in(later)), (["carol"], True))
+
+    def test_an_account_that_was_deleted_has_no_session(self) -> None:
+        """Nor has somebody else with the name, whose account is gone now."""
+        (ann,) = self.people("ann")
+        token = self.log_in("ann")
+        self.back_up()
+        self.call(accounts.delete, ann)
+        self.people("ann")
+        later = self.log_in("ann")
+        self.replaced()
+        self.assertEqual([self.logged_in(each) for each in (token, later)], [False, False])
+        with self.there():
+            self.assertEqual([each.id for each in User.select()], [ann.id])
+
+    def test_no_id_is_given_again(self) -> None:
+        """Nor one that was given in between, to anything."""
+        ann, bob = self.people("ann", "bob")
+        self.befriend(ann, bob)
+        self.back_up()
+        lost = self.call(messages.send, ann, "bob", "lost").event.id, self.person("carol").id
+        self.restore("--keep-sessions")
+        with self.there():
+            self.ready_server(capacity=9)
+            given = self.call(messages.send, ann, "bob", "new").event.id, self.person("dave").id
+        for id, other in zip(given, lost, strict=True):
+            self.assertTrue(other < id < 2**53, (other, id))
+
+    def test_nor_with_a_clock_that_is_behind(self) -> None:
+        """The database that is replaced says what it has given."""
+        ann, bob = self.people("ann", "bob")
+        self.befriend(ann, bob)
+        self.back_up()
+        beyond = round(time.time() * 10**6) + 2**45  # As by a clock that was a year ahead.
+        self.call(rising_ids.begin_era, beyond / 10**6, {})
+        lost = self.call(messages.send, ann, "bob", "lost").event.id
+        self.replaced()
+        with self.there():
+            self.assertGreater(self.call(messages.send, ann, "bob", "new").event.id, lost)
+
+    def test_again_from_the_same_backup(self) -> None:
+        """What the first restored database has given is not given by the second."""
+        ann, bob = self.people("ann", "bob")
+        self.befriend(ann, bob)
+        self.log_in("bob")
+        self.back_up()
+        ids = []
+        for _ in range(2):
+            self.restore("--keep-sessions")
+            with self.there():
+                ids.append(self.call(messages.send, ann, "bob", "new").event.id)
+            shutil.rmtree(self.elsewhere)
+        self.assertLess(ids[0], ids[1])
 
     def test_the_fleet_of_before_is_forgotten(self) -> None:
         LoginServer.insert(id="l", identity="x").execute()

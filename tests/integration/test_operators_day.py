@@ -144,7 +144,7 @@ class OperatorsDay(SharedCase):
         self.assertEqual(refused.exit_code, 1)
         self.assertIn("is in use: stop it first", refused.errors)
         # Another machine is another folder.
-        await self.bbs(other, "restore", file, "--data", other.data)
+        await self.bbs(other, "restore", file, "--keep-sessions", "--data", other.data)
         await other.up()
         there = await other.person("bob")
         self.assertEqual(await there.asks("listen"), SUCCESS)

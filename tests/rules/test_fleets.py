@@ -7,8 +7,17 @@ import shutil
 from typing import Any
 
 from bbs.core.values import State
-from bbs.rules import fleet_admin, fleets
-from bbs.rules.fleets import ELSEWHERE, FORMER, HOME, FleetIdentity, NothingToAdopt, SourceFleet
+from bbs.rules import auth, fleet_admin, fleets
+from bbs.rules.fleets import (
+    ELSEWHERE,
+    FORMER,
+    HOME,
+    MADE,
+    FleetIdentity,
+    NothingToAdopt,
+    SourceFleet,
+)
+from bbs.storage import rising_ids
 from bbs.storage.engines import connect_to, location_digest
 from bbs.storage.models import Secret, Server
 from tests.database_case import fresh_mysql_url, on_both_databases
@@ -60,6 +69,47 @@ class Settled(FoundCase):
         third = self.settle()
         self.assertEqual((third.id, third.copied), (second.id, False))
         self.assertEqual(third.before, second.before)
+
+    def is_logged_in(self, token: str) -> bool:
+        found: list[object] = []
+        sessions = auth.Sessions(ttl=1000.0)
+        self.database.run(auth.identify, token, sessions, self.now).addBoth(found.append)
+        return isinstance(found[0], auth.Caller)
+
+    def test_a_copy_begins_an_era(self) -> None:
+        """The original may have given ids since, and ended sessions."""
+        self.keep()
+        self.settle()
+        self.ready_server(capacity=9)
+        self.account("ann")
+        token = self.log_in("ann")
+        self.assertEqual((self.call(rising_ids.era), self.is_logged_in(token)), (0, True))
+        self.move()
+        self.assertIsNone(self.settle().ended)
+        self.assertEqual(self.call(rising_ids.era), 0)  # `bbs restore` has begun one.
+        Secret.update(value="0" * 64).where(Secret.name == HOME).execute()
+        self.assertEqual(self.settle().ended, 1)
+        self.assertGreaterEqual(self.call(rising_ids.era), round(self.now * 10**6))
+        self.assertFalse(self.is_logged_in(token))
+        self.assertIsNone(self.settle().ended)
+
+    def test_a_dump_that_was_loaded_in_place(self) -> None:
+        """Its tables are made later than those that it is of. It is the same fleet all the same."""
+        fleet = self.settle()
+        made = Secret.get(Secret.name == MADE)
+        if not self.on_mysql:
+            self.assertEqual(made.value, "")
+            return
+        server, moment = made.value.split()
+        for before, is_loaded in (
+            (f"{server} {int(moment) - 60}", True),
+            (f"{'0' * 16} {int(moment) - 60}", False),  # Another node of a cluster.
+            ("", False),  # By a server of an earlier version.
+        ):
+            Secret.update(value=before).where(Secret.name == MADE).execute()
+            again = self.settle()
+            self.assertEqual((again.id, again.ended), (fleet.id, 0 if is_loaded else None))
+            self.assertIsNone(self.settle().ended)
 
     def test_one_whose_servers_live_has_moved(self) -> None:
         first = self.settle()

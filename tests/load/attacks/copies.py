@@ -276,8 +276,8 @@ class Restorer:
         fill(made)
         for argv in ([self._whole], [folder / "present.sqlite3"]):
             self._run(database.backup, *argv, url=made)
-        self._run(database.restore, folder / "present.sqlite3", "--data", self._data)
-        self._rows = self._contents()
+        self._restore(folder / "present.sqlite3")
+        self._rows, self._ids = self._contents(), self._next_ids()
 
     def _run(self, part: Any, *arguments: object, url: Path | None = None) -> tuple[int, str]:
         """The exit code of a part of the command, and what it says on standard error."""
@@ -289,6 +289,14 @@ class Restorer:
             code = part([*map(str, arguments)], BOARD)
         return code, said.getvalue()
 
+    def _restore(self, copy: Path, *options: str) -> tuple[int, str]:
+        where = ("--keep-sessions", "--data", self._data)
+        return self._run(database.restore, copy, *options, *where)
+
+    def _next_ids(self) -> Mapping[str, int]:
+        with closing(sqlite3.connect(self._data / "bbs.sqlite3")) as there:
+            return dict(there.execute("SELECT * FROM sqlite_sequence").fetchall())
+
     def _contents(self) -> Mapping[str, list[Any]]:
         """What the present database has of people, and how it is made."""
         with closing(sqlite3.connect(self._data / "bbs.sqlite3")) as there:
@@ -298,9 +306,7 @@ class Restorer:
                 for table in PEOPLES
             }
             others = "SELECT name FROM sqlite_master WHERE type NOT IN ('table', 'index')"
-            next_ids = "SELECT * FROM sqlite_sequence WHERE name IN ('user', 'message', 'post')"
-            for query in (others, next_ids):
-                found[query] = sorted(there.execute(query).fetchall())
+            found[others] = sorted(there.execute(others).fetchall())
             there.text_factory = str
             return {**found, "made": sorted(sqlite_backup.definitions(there).items())}
 
@@ -323,7 +329,7 @@ class Restorer:
         what = f"{way.__name__}: {way(self._random, self._copy)}{', with the checksum' * sealed}"
         self.found["inputs"] += 1
         try:
-            code, said = self._run(database.restore, self._copy, "--force", "--data", self._data)
+            code, said = self._restore(self._copy, "--force")
         except Exception as error:
             return self._wrong("tracebacks", f"{what}: {type(error).__name__}: {error}")
         if code == 0:
@@ -331,22 +337,26 @@ class Restorer:
         self.found["refused"] += 1
         if not said.startswith("bbs restore: ") or not said[:-1].isprintable():
             self._wrong("unclear", f"{what}: {said!r}")
-        if self._contents() != self._rows or [*self._data.glob("*.part*")]:
+        there = self._contents(), self._next_ids()
+        if there != (self._rows, self._ids) or [*self._data.glob("*.part*")]:
             self._wrong("touched", what)
 
     def _taken(self, what: str, sealed: bool, of_bytes: bool) -> None:
         """One was restored: what harms nothing, what only a checksum would find, or damage."""
         try:
-            there = self._contents()
+            there, ids = self._contents(), self._next_ids()
         except sqlite3.Error:
-            there = {}
+            there, ids = {}, {}
+        if any(id >= ids.get(table, 0) for table, id in self._ids.items()):
+            self._wrong("taken", f"{what}: ids did not rise")
         same = [*map(len, there.values())] == [*map(len, self._rows.values())]
         if sealed or not (there == self._rows or (of_bytes and same)):
             self._wrong("taken", what)
         else:
             self.found["harmless" if there == self._rows else "another text"] += 1
         again = self._folder / "present.sqlite3"
-        self._run(database.restore, again, "--force", "--data", self._data)
+        self._restore(again, "--force")
+        self._ids = self._next_ids()
 
     def _wrong(self, what: str, words: str) -> None:
         self.found[what] += 1

@@ -1,0 +1,213 @@
+"""A database that has gone back to an earlier state: a backup was put in its place.
+
+Its ids go on above all that may have been given (`bbs.storage.rising_ids`). What else has to be
+mended is who is logged in: the backup has sessions that were ended since, and lacks later ones.
+Nobody can tell the former from those that go on, so all end, except where it is known better:
+
+- App servers know who listens, and these sessions live. They are kept, or stored again, for a user
+  with the same id and channel, who is the same person.
+- `bbs restore` compares the backup with the database that it replaces.
+
+A server knows that its database has gone back when its own heartbeats are fewer than it wrote, when
+an era or an end of sessions is gone that it knew, or when its row is gone and a table gives ids
+again. One server begins the era and ends the sessions; the others find that at their next
+heartbeat, as each looks at what `Look` has in the transaction that writes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import peewee
+
+from bbs.storage import models, rising_ids
+from bbs.storage.database import read_only
+from bbs.storage.models import Place, Secret, Session, User
+from bbs.storage.rising_ids import ERA, MICROSECONDS
+from bbs.storage.statements import statement
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ENDED = "sessions from"
+"""A row of `Secret`: the time, in microseconds since the epoch, before which all sessions have
+ended but those that were kept."""
+
+LOOK = "look"  # The key of a query in `TransactionGuard.kept`.
+
+ENDED_AT_ONCE = 500  # Sessions that one statement ends.
+
+SLOW_BEATS = 2
+"""Heartbeats that may be missing without a restore: a cluster's next node may lack the last one for
+a moment."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a server sees of its database before it writes a heartbeat: the first id of the era, the
+    last end of sessions, its own heartbeats (None: it has no row), and by table the highest ids."""
+
+    era: int = 0
+    ended: int = 0
+    beats: int | None = None
+    ids: Mapping[str, int] = field(default_factory=dict)
+
+    def is_before(self, other: Look) -> bool:
+        """Whether the database was in this state before that in which `other` found it."""
+        missing = 0 if None in (self.beats, other.beats) else (other.beats or 0) - (self.beats or 0)
+        return self.era < other.era or self.ended < other.ended or missing > SLOW_BEATS
+
+
+class Listening(NamedTuple):
+    """A session (its token's digest) whose user listens, with the user's id and channel."""
+
+    session: str
+    user: int
+    channel: str
+
+
+def beat_and_look(
+    server: str, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs
+) -> tuple[T, Look]:
+    """Look at the database as the server with this id, and then call `rule`, which writes its
+    heartbeat."""
+    seen = look(server)
+    return rule(*arguments, **keywords), seen
+
+
+@read_only
+def look(server: str) -> Look:
+    database: Any = models.database.obj
+    if LOOK not in database.kept:  # The tables are those that there were as the server started.
+        database.kept[LOOK] = _make_look(database)
+    sql, names = database.kept[LOOK]
+    era, ended, beats, *ids = database.carry_out(sql, (server,), False).fetchone()
+    known = {name: int(id) for name, id in zip(names, ids, strict=True) if id is not None}
+    return Look(int(era or 0), int(ended or 0), beats, known)
+
+
+def _make_look(database: Any) -> tuple[str, Sequence[str]]:
+    tables = rising_ids.tables()
+    parts = [f"SELECT value FROM secret WHERE name = '{name}'" for name in (ERA, ENDED)]
+    parts.append(f"SELECT beats FROM heartbeat WHERE server = {database.param}")
+    parts += [rising_ids.highest_query(database, *each) for each in tables.items()]
+    return f"SELECT {', '.join(f'({part})' for part in parts)}", [*tables]
+
+
+@read_only
+def gives_again(known: Mapping[str, int]) -> bool:
+    """Whether a table will give an id again that it has given, as far as the highest ids are
+    `known`."""
+    given = rising_ids.given()
+    return any(given[table] < id for table, id in known.items() if table in given)
+
+
+def claim_end(before: int, now: float) -> tuple[int, bool]:
+    """Note that sessions end `now` (seconds since the epoch), unless somebody has noted that since
+    `before`, the last end that the caller knows. Returns the end, and whether the caller is to see
+    to it."""
+    Secret.update(name=Secret.name).execute()  # A lock, as in `rising_ids`.
+    there = last_end()
+    if there > before:
+        return there, False
+    ended = max(round(now * MICROSECONDS), before + 1)
+    Secret.insert(name=ENDED, value=str(ended)).on_conflict_replace().execute()
+    return ended, True
+
+
+def end_some(ended: float) -> int:
+    """End some sessions that were last used before `ended`; returns how many. They are as unused
+    for ever: a sweep removes them, with what else there is of users without a session."""
+    before = min(ended / MICROSECONDS, 1e300)  # MySQL knows no infinity.
+    found = [session for (session,) in _unended(before, ENDED_AT_ONCE)]
+    if found:
+        Session.update(used=0.0).where(Session.digest.in_(found)).execute()
+    return len(found)
+
+
+@statement
+def _unended(before: float, limit: int) -> peewee.Select:
+    unended = (Session.used < before) & (Session.used > 0.0)
+    return Session.select(Session.digest).where(unended).order_by(Session.used).limit(limit)
+
+
+def keep(listening: Sequence[Listening], now: float) -> int:
+    """Let sessions live on whose users listen, if these have accounts; returns how many."""
+    kept = 0
+    for session, user, channel in sorted(listening):
+        same = (User.id == user) & (User.channel == channel)
+        if User.select().where(same).exists():
+            Session.insert(digest=session, user=user, used=now).on_conflict_replace().execute()
+            # Who has no place is away, and is given one as a listener.
+            Place.insert(user=user, away=True).on_conflict_ignore().execute()
+            kept += 1
+    return kept
+
+
+def begin_anew(now: float) -> int:
+    """What the start of a server, or a command, does about a database that has gone back: begin an
+    era, and end all sessions. Returns how many these were. (A rule without a deadline.)"""
+    rising_ids.begin_era(now, {})
+    claim_end(last_end(), now)
+    count = 0
+    while some := end_some(math.inf):  # Some may be from a clock that was ahead.
+        count += some
+    return count
+
+
+def last_end() -> int:
+    """The last end of sessions; 0 if there was none."""
+    row = Secret.get_or_none(Secret.name == ENDED)
+    return 0 if row is None else int(row.value)
+
+
+FORMER = "former"
+"""The name of the database that a restored one replaces, where SQLite has attached that."""
+
+_SAME = f"""\
+(SELECT was.id FROM {FORMER}.user AS was JOIN main.user AS now
+ON now.id = was.id AND now.channel = was.channel)"""
+"""The users of both: a channel is random, so that an id that was given again is another's."""
+
+_WHO_MAY_COME_IN = (
+    "DELETE FROM main.session",
+    f"INSERT INTO main.session (digest, user_id, used) SELECT digest, user_id, used"
+    f" FROM {FORMER}.session WHERE user_id IN {_SAME}",
+    f"UPDATE main.user SET password_hash = (SELECT was.password_hash FROM {FORMER}.user AS was"
+    f" WHERE was.id = main.user.id) WHERE id IN {_SAME}",
+    f"DELETE FROM main.suspension WHERE user_id IN {_SAME}",
+    f"INSERT INTO main.suspension (user_id, since, until, reason) SELECT user_id, since, until,"
+    f" reason FROM {FORMER}.suspension WHERE user_id IN {_SAME}",
+)
+
+
+def former_ids() -> Mapping[str, int]:
+    """The highest ids that the database to be replaced has given, by table. (SQLite alone.)"""
+    found = models.database.execute_sql(f"SELECT name, seq FROM {FORMER}.sqlite_sequence")
+    return {str(table): int(last) for table, last in found.fetchall()}
+
+
+def take_over_logins() -> None:
+    """Let those come in, to a database that was restored, who may come in to the one that it
+    replaces: the same sessions, passwords and suspensions, of users who are in both. (SQLite
+    alone.)"""
+    for sql in _WHO_MAY_COME_IN:
+        models.database.execute_sql(sql)
+    _correct_places()
+
+
+def end_all() -> None:
+    """End all sessions of a database that no server uses, by deleting them."""
+    Session.delete().execute()
+    _correct_places()
+
+
+def _correct_places() -> None:
+    """Let those have a place, on no server, who have a session."""
+    Place.delete().where(Place.user.not_in(Session.select(Session.user))).execute()
+    online = Session.select(Session.user, True).distinct()
+    added = Place.insert_from(online, (Place.user, Place.away))
+    added.on_conflict_ignore().execute()

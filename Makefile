@@ -96,13 +96,14 @@ test:
 	set -a; . .services/env; set +a; $(BIN)/python -m tests.run --jobs $(JOBS) $(REAL)
 	$(BIN)/python -m tests.services.on_galera --jobs 1 $(ON_GALERA)
 
-soak: $(VENV)/installed-for-tests
+soak: $(VENV)/installed-for-fuzzing
 	$(PYTHON) tests/services/start
 	$(BIN)/python -m tests.load.simulation --rounds 500
 	$(BIN)/python -m tests.load.simulation --breaks --rounds 200
 	$(BIN)/python -m tests.load.attacks --seconds $(SECONDS) --seed $(SEED) --inputs 1000000
 	$(BIN)/python -m tests.load.attacks --seconds 15 --seed $(SEED) --self-test
 	$(BIN)/python -m tests.load.bench.dearest
+	$(BIN)/python -m tests.load.guided --seconds $$(( 10 * $(SECONDS) ))
 	$(BIN)/python -m tests.integration.containers --build
 	for database in sqlite mysql mysql-in-python galera; do \
 		$(BIN)/python -m tests.load.faults --database $$database --migrations && \
@@ -138,6 +139,10 @@ $(VENV)/installed: setup.cfg pyproject.toml | $(BIN)/pip
 $(VENV)/installed-for-tests: setup.cfg pyproject.toml | $(BIN)/pip
 	$(INSTALL) .[test,tls,fast-mysql,tracing]
 	touch $@ $(VENV)/installed
+
+$(VENV)/installed-for-fuzzing: setup.cfg pyproject.toml $(VENV)/installed-for-tests
+	$(INSTALL) .[fuzz]
+	touch $@ $(VENV)/installed $(VENV)/installed-for-tests
 
 $(VENV)/installed-for-docs: setup.cfg pyproject.toml | $(BIN)/pip
 	$(INSTALL) .[docs]

@@ -53,6 +53,7 @@ _UNESCAPES = {
 _ESCAPE = re.compile(r"\\.?", re.DOTALL)
 
 _HEAD_END = re.compile(rb"\n\r?\n|\0")
+_LONGEST_END = 2  # Bytes of such an end before its last one.
 _LINE_END = (b"\n", b"\r")
 _LINE_ENDS = re.compile(rb"[\r\n]*")
 
@@ -189,7 +190,8 @@ class FrameCutter:
             found = _HEAD_END.search(data, start)
             end, behind = found.span() if found is not None else (len(data), 0)
             head = data[at:end]
-        if end - at > self.max_frame:
+        # Without an end, the last bytes may begin the line that ends the head.
+        if end - at > self.max_frame + (0 if behind else _LONGEST_END):
             raise FrameError(f"headers of more than {self.max_frame} bytes")
         if not behind:
             self._scanned = end

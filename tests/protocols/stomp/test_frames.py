@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tracemalloc
 from collections.abc import Iterable, Sequence
@@ -164,6 +165,19 @@ class SegmentationTests(SynchronousTestCase):
             outcomes.append(got)
         self.assertEqual(outcomes[0], outcomes[2])
         self.assertEqual(outcomes[0], outcomes[1])
+
+    def test_headers_of_the_most_bytes(self) -> None:
+        """They are not too many while the blank line that ends them is still to come."""
+        head = b"SEND\ndestination:/a"
+        for end in (b"\n\n", b"\n\r\n"):
+            for length, count in ((len(head), 1), (len(head) - 1, 0)):
+                for segments in ([head + end + b"\0"], bytewise(head + end + b"\0")):
+                    got: list[Frame] = []
+                    cutter = FrameCutter("1.2", length)
+                    with contextlib.suppress(FrameError):
+                        for piece in segments:
+                            got += cutter.feed(piece)
+                    self.assertEqual(len(got), count, (end, length, segments))
 
     def test_version_changes_between_frames(self) -> None:
         """A handshake and what follows it may share a segment: the second frame is cut only after

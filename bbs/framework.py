@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from bbs.rules.accounts import new_channel
     from bbs.rules.auth import Caller, asks, costs, question, stores_text
     from bbs.rules.background import tell_soon
+    from bbs.rules.keys import service_key
     from bbs.rules.names import as_stored, contains, is_valid_name, normalized
     from bbs.rules.pagination import ListCall, Page, Part, paged, price_of
     from bbs.rules.presence import is_here, last_use
@@ -95,6 +96,7 @@ _WHERE = {
     "bbs.rules.accounts": "new_channel",
     "bbs.rules.background": "tell_soon",
     "bbs.rules.auth": "Caller asks costs question stores_text",
+    "bbs.rules.keys": "service_key",
     "bbs.rules.names": "as_stored contains is_valid_name normalized",
     "bbs.rules.pagination": "ListCall Page Part paged price_of",
     "bbs.rules.presence": "is_here last_use",
@@ -203,6 +205,7 @@ __all__ = [
     "read_only",
     "rows",
     "run_rule",
+    "service_key",
     "setting",
     "skeletons",
     "statement",

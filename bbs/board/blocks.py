@@ -1,15 +1,31 @@
 """Blocks: a user accepts no invitation and no message from some people.
 
-Only its owner sees a block. Messages of the blocked to a group that both are in arrive all the
-same: they are for the group.
+Only its owner sees a block, and it outlives the account of the blocked (`bbs.board.former`).
+Messages of the blocked to a group that both are in arrive all the same: they are for the group, and
+a conversation of which every other line is missing is none. Posts and replies stand by themselves:
+whoever has blocked the writer finds none of them, wherever they are.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
 import peewee
 
-from bbs.board import errors, inboxes, relationships
-from bbs.board.models import Block, GroupInvitation
+from bbs.board import errors, former, inboxes, relationships
+from bbs.board.models import (
+    LAST_ID,
+    LENGTHS,
+    Block,
+    Contribution,
+    FormerBlock,
+    GroupInvitation,
+    chunks,
+    padded,
+)
 from bbs.framework import (
     Caller,
     Page,
@@ -17,13 +33,25 @@ from bbs.framework import (
     User,
     as_stored,
     asks,
+    gathered,
     paged,
+    question,
     read_only,
     statement,
     together,
 )
 
-MOST_BLOCKED = 1000  # people whom a user may block: as many as there may be friends
+MOST_BLOCKED = 1000
+"""People whom a user may block, with those whose accounts are gone: as many as there may be
+friends."""
+
+MOST_LOOKED_THROUGH = 4000
+"""Replies that are looked through for those whom the reader has blocked, the shortest threads
+first. The number of replies to the others has all of them: it is nobody's text, and a reply must
+not read a hundred thousand rows. `new` looks through as many posts of groups, the latest."""
+
+FORMER = "former"
+"""The phase of a position in `list-block` behind those who are there: accounts that are gone."""
 
 
 @asks(relationships.correspondent)
@@ -48,17 +76,28 @@ def block(caller: Caller, name: str) -> None:
 def unblock(caller: Caller, name: str) -> None:
     """End a block: `name` may invite again."""
     [(other, *_, blocked)] = relationships.correspondent(caller, as_stored(name))
-    if other is None:
-        raise errors.NoSuchUser(name)
-    if blocked is None or not _remove(caller.id, other):
-        raise errors.NotBlocked(name)
+    # A server of version 7 may have made the account anew, and left the block of the former one.
+    if blocked is not None and _remove(caller.id, other):
+        return
+    if former.lift(caller.id, name):
+        return
+    raise errors.NoSuchUser(name) if other is None else errors.NotBlocked(name)
 
 
 @paged
 @read_only
 def blocks(caller: Caller, page: Page) -> Part:
-    """The people whom the caller has blocked, in that order."""
-    return page.part("block", _names(caller.id, page.last or 0, page.limit))
+    """The people whom the caller has blocked, in that order, and then those of whom the account is
+    gone. The place in the first list is a number, as older servers have it in their cursors."""
+    last, last_former = page.last or 0, 0
+    if isinstance(page.last, (list, tuple)):
+        last, last_former = LAST_ID, page.last[1]
+    found, gone = together(
+        _names.of(caller.id, last, page.limit),
+        former.of_owner.of(caller.id, last_former, page.limit),
+    )
+    names = [((FORMER, each.id), each.name) for each in former.names(caller.id, gone)]
+    return page.part("block", [*found, *names][: page.limit])
 
 
 def check(caller: Caller, other: int, name: str) -> None:
@@ -73,6 +112,59 @@ def check(caller: Caller, other: int, name: str) -> None:
         raise errors.TakesNothing(name)
     if found:
         raise errors.YouHaveBlocked(name)
+
+
+def whom(user: Any) -> Any:
+    """A query for the ids of those whom `user` has blocked, for `read_ids`: a column in the
+    question of a rule that leaves out what they write."""
+    return Block.select(gathered(Block.other)).where(Block.user == user)
+
+
+def read_ids(column: str | None) -> frozenset[int]:
+    """Read what `whom` finds."""
+    return frozenset(json.loads(column)) if column else frozenset()
+
+
+def has_not_blocked(user: Any, writer: Any) -> Any:
+    """The condition that `user` has not blocked the `writer` of a row."""
+    own = (Block.user == user) & (Block.other == writer)
+    return ~peewee.fn.EXISTS(Block.select(peewee.SQL("1")).where(own))
+
+
+def any_of(user: Any) -> Any:
+    """The condition that `user` has blocked anybody."""
+    return peewee.fn.EXISTS(Block.select(peewee.SQL("1")).where(Block.user == user))
+
+
+@question
+def are_any(query: peewee.ModelSelect[User]) -> peewee.Select:
+    """Whether the caller has blocked anybody."""
+    return query.select_extend(any_of(User.id))
+
+
+def unseen_replies(user: int, replies: Mapping[int, int]) -> Mapping[int, int]:
+    """How many of the `replies` to posts are of people whom `user` has blocked; without the posts
+    of which there are none, and without the threads beyond `MOST_LOOKED_THROUGH`."""
+    threads, left = [], MOST_LOOKED_THROUGH
+    for thread, count in sorted(replies.items(), key=itemgetter(1)):
+        left -= count
+        if left < 0:
+            break
+        if count:
+            threads.append(thread)
+    return {
+        thread: count
+        for some in chunks(threads, LENGTHS[-1])
+        for thread, count in _unseen_replies(user, padded(some))
+    }
+
+
+@statement
+def _unseen_replies(user: int, threads: Sequence[int]) -> peewee.Select:
+    replies = Contribution.select(Contribution.thread, peewee.fn.COUNT(Contribution.post))
+    joined = replies.join(Block, on=(Block.other == Contribution.writer))
+    some = joined.where((Block.user == user) & Contribution.thread.in_(threads))
+    return some.group_by(Contribution.thread)
 
 
 @statement
@@ -110,8 +202,11 @@ def _between(user: int, other: int) -> peewee.SelectBase:
 
 
 @statement
-def _one_of_many(user: int, before: int) -> peewee.Select:
-    return Block.select(Block.id).where(Block.user == user).limit(1).offset(before)
+def _one_of_many(user: int, before: int) -> peewee.SelectBase:
+    own: Any = Block.select(Block.id).where(Block.user == user)
+    gone = FormerBlock.select(FormerBlock.id).where(FormerBlock.user == user)
+    both: peewee.SelectBase = own.union_all(gone).limit(1).offset(before)
+    return both
 
 
 @statement

@@ -45,6 +45,8 @@ OLDEST = 3  # version whose programs can work on them
 
 TOPIC_LENGTH, STATUS_LENGTH = 200, 100  # in characters (`docs/protocol.md`)
 
+SEALED_LENGTH = 2 * 4 * NAME_LENGTH  # hexadecimal digits of a name in UTF-8
+
 
 def chunks(whole: Sequence[T], length: int) -> Iterator[Sequence[T]]:
     """`whole` in chunks of `length`; the last one may be shorter."""
@@ -108,6 +110,24 @@ class Block(Table):
     class Meta:
         bound = Bound("1,000", of="account")
         indexes = ((("user", "other"), True),)
+
+
+class FormerBlock(Table):
+    """`user` has blocked an account that is gone: who makes one of the same name anew is blocked
+    from the start. `digest` stands for the name, and `sealed` is the name for its owner alone to
+    read, as `bbs.board.former` makes both. `since` is when the account was gone, in seconds since
+    the epoch; null until a sweep has seen the row. Servers of version 7 know no such rows."""
+
+    id = peewee.BigAutoField()
+    user = peewee.ForeignKeyField(User, on_delete="CASCADE", index=False)
+    digest = peewee.CharField(32)
+    sealed = peewee.CharField(SEALED_LENGTH)
+    since = peewee.DoubleField(null=True, index=True)
+
+    class Meta:
+        table_name = "former_block"
+        bound = Bound("1,000, with those in `block`; for a year", of="account")
+        indexes = ((("user", "digest"), True), (("digest",), False))
 
 
 class PostRow(Table):
@@ -373,6 +393,7 @@ MODELS_OF_6: tuple[type[Table], ...] = (
 MODELS: tuple[type[Table], ...] = (
     Relationship,
     Block,
+    FormerBlock,
     PostRow,
     Group,
     Membership,
@@ -466,9 +487,11 @@ def _to_7(migrator: Migrator) -> None:
 
 
 def _to_8(migrator: Migrator) -> None:
-    """Add what counts of repeated and declined invitations."""
+    """Add what counts of repeated and declined invitations, and blocks of accounts that are
+    gone."""
     last = peewee.DoubleField(null=True)
     migrator.add_columns("told", times=_number(1), last=last, declined=_number(0))
+    migrator.create_table(FormerBlock)
 
 
 STEPS: Mapping[int, Any] = {

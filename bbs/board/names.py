@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import peewee
 
-from bbs.board import errors, inboxes
+from bbs.board import errors, former, inboxes
 from bbs.board.models import Skeleton, padded, skeleton_digests
 from bbs.framework import User, for_update, setting, statement, together
 
@@ -30,17 +30,20 @@ _DEFAULTS = Board()
 
 
 def on_register(user: int, settings: Board = _DEFAULTS) -> None:
-    """Make the inbox of a new user, and store what the name looks like.
+    """Make the inbox of a new user, and store what the name looks like. Who had blocked an account
+    of this name has blocked the new one.
 
     :raises LooksLikeAnother: it looks like a name in use, and `settings` refuse that.
     """
-    _, [(name,)] = together(inboxes.make.of(user), _name.of(user))
+    _, [(name,)], blocked = together(inboxes.make.of(user), _name.of(user), former.any_kept.of())
     digests = skeleton_digests(name)
     together(_add.of_each([(digest, user) for digest in digests]))
     # Two registrations at once have both stored theirs by now: one waits here for the other, or
     # loses a deadlock, and runs again.
     if settings.lookalikes == REFUSE and _others(padded(digests), user):
         raise errors.LooksLikeAnother(name)
+    if blocked:
+        former.begin_again(user, name)
 
 
 @statement

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -80,6 +80,11 @@ PERIOD, IDS_AT_ONCE = 60.0, 10_000
 """Every so many seconds, so many ids are looked through for what nobody has: posts, groups."""
 
 TOLD_AT_ONCE = 1000  # friends who are told of several posts that are published together
+
+Replies = Callable[[Mapping[int, int]], Mapping[int, int]]
+"""Finds how many of the replies to posts are of a kind."""
+
+_REPLIES = 4  # The column of `_whole` with their number.
 
 SHORT = 200  # characters of a text that an event has
 
@@ -371,18 +376,30 @@ def _texts_of(numbers: Sequence[int], most_bytes: int, texts: Any = None) -> tup
     return found, min(asked, len(numbers))
 
 
-def entries(numbers: Sequence[int], most_bytes: int = Page().bytes) -> list[tuple[int, object]]:
+def entries(
+    numbers: Sequence[int], most_bytes: int = Page().bytes, without: Replies | None = None
+) -> list[tuple[int, object]]:
     """The posts with the first of these ids, up to `most_bytes` and a little more, in the order of
-    `numbers`, each after its id."""
+    `numbers`, each after its id. `without`: the replies to them that the reader is not shown."""
     found, _ = _texts_of(numbers, most_bytes, _whole)
     rows = {row[0]: row for row in found}
-    return [(number, _whole_entry(*rows[number])) for number in numbers if number in rows]
+    unseen = without({row[0]: row[_REPLIES] for row in found}) if without else {}
+    return [
+        (number, _whole_entry(unseen.get(number, 0), *rows[number]))
+        for number in numbers
+        if number in rows
+    ]
 
 
-def part_of(page: Page, numbers: Sequence[int], first: Sequence[tuple[int, object]] = ()) -> Part:
+def part_of(
+    page: Page,
+    numbers: Sequence[int],
+    first: Sequence[tuple[int, object]] = (),
+    without: Replies | None = None,
+) -> Part:
     """The part of a list of posts that has the posts with these ids, as many as fit, behind `first`
-    ones."""
-    found = entries(numbers, page.bytes)
+    ones; `without` as in `entries`."""
+    found = entries(numbers, page.bytes, without)
     part = page.part("post", [*first, *found])
     if part.last is None and len(found) < len(numbers):
         # Their texts are too long, or they are gone.
@@ -391,6 +408,7 @@ def part_of(page: Page, numbers: Sequence[int], first: Sequence[tuple[int, objec
 
 
 def _whole_entry(
+    unseen: int,
     number: int,
     author: str,
     text: str,
@@ -401,7 +419,7 @@ def _whole_entry(
 ) -> dict[str, object]:
     of_group = {} if group is None else {"group": group}
     entry = {"post": number, "id": author, "message": text, "time": stored, "to": thread}
-    return {**entry, "replies": replies, **of_group}
+    return {**entry, "replies": replies - unseen, **of_group}
 
 
 class _Kept(NamedTuple):

@@ -7,6 +7,7 @@ from bbs.board import (
     announcements,
     blocks,
     expiry,
+    former,
     friendships,
     groups,
     history,
@@ -117,18 +118,25 @@ async def say_done(ask: Ask, done: object) -> Reply:
 
 
 def forget_user(user: int) -> int:
-    """Remove a part of what somebody leaves who deletes the account; returns how much."""
+    """Remove a part of what somebody leaves who deletes the account, and keep the blocks of it;
+    returns how much."""
     return (
         expiry.forget_reader(user)
         or posts.forget_contributions(user)
         or groups.leave_empty(user)
         or groups.pass_on_all(user)
+        or former.keep_all(user)
     )
 
 
 def sweep(now: float) -> int:
     """Remove a part of what no longer matters, or has lost its owner; returns how much."""
-    return friendships.forget_told(now) or posts.forget_unwritten(now) or groups.forget_empty(now)
+    return (
+        friendships.forget_told(now)
+        or posts.forget_unwritten(now)
+        or groups.forget_empty(now)
+        or former.forget(now)
+    )
 
 
 commands = CommandTable(

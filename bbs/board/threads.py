@@ -6,6 +6,7 @@ post that it answers. Replies to a group's posts are posts of the group themselv
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import peewee
@@ -14,6 +15,7 @@ from bbs.board import blocks, errors, groups, posts, relationships
 from bbs.board.models import (
     LAST_ID,
     LENGTHS,
+    Block,
     Contribution,
     Group,
     Inbox,
@@ -50,7 +52,8 @@ MOST_DIGITS = 18  # of the number of a post
 
 class _Post(NamedTuple):
     """A post that somebody names, and its thread. `first` is the id of the post that began the
-    thread; `owner` is the one in whose feed it is, None in a group."""
+    thread; `owner` is the one in whose feed it is, None in a group. `has_blocked`: the reader has
+    blocked somebody."""
 
     id: int
     writer: int
@@ -62,6 +65,7 @@ class _Post(NamedTuple):
     channel: str | None
     owner_of_group: int | None
     membership: int | None
+    has_blocked: bool
 
 
 @stores_text
@@ -151,17 +155,19 @@ def _publish_in(
     if replies and not replies[0]:
         raise errors.NoSuchPost()
     [(number,)] = newest
-    _, _, outdated, [(members,)] = together(
+    _, _, outdated, [(members, some_blocked)] = together(
         _add_contribution.of(own, caller.id, group, number, first, None),
         _read_own.of(group, caller.id, number - 1, number),
         _up_to.of(group, number - caller.quotas.posts),
-        groups.count_members.of(group),
+        _audience.of(group, caller.id),
     )
     posts.remove([post for (post,) in outdated])
     _forget_removed(group, number - caller.quotas.posts)
     kind, more = ("reply", {"to": first}) if target else ("post", {})
     event = {**posts.event_of(kind, caller, own, post.text), **more, "group": name}
-    return Published(own, event, [(channel, False)], members)
+    # All members hear the group's channel, so each is told alone if some are not to be.
+    told = _online_members(group, caller.id) if some_blocked else [(channel, False)]
+    return Published(own, event, told, members)
 
 
 @costs(deliveries=Published.price)
@@ -187,26 +193,34 @@ def delete_post(caller: Caller, number: str) -> Published:
 @paged
 @read_only
 def thread(caller: Caller, page: Page, number: str) -> Part:
-    """The thread of a post: the post that began it and its replies, oldest first."""
+    """The thread of a post: the post that began it and its replies, oldest first, without those of
+    people whom the caller has blocked. One that began the thread shows its number, as if it were
+    gone."""
     post = _find_readable(caller, number, of_thread=True)
+    without = partial(blocks.unseen_replies, caller.id) if post.has_blocked else None
     first: list[Any] = []
     if page.last is None:
-        first = posts.entries([post.first]) or [(post.first, {"post": post.first, "deleted": True})]
-    replies = [each for (each,) in _replies(post.first, page.last or 0, page.limit)]
+        if not post.has_blocked or _shown(post.first, caller.id):
+            first = posts.entries([post.first], without=without)
+        first = first or [(post.first, {"post": post.first, "deleted": True})]
+    replies = [each for (each,) in _replies(post.first, caller.id, page.last or 0, page.limit)]
     return posts.part_of(page, replies, first)
 
 
 @paged
+@asks(blocks.are_any)
 @read_only
 def own_posts(caller: Caller, page: Page) -> Part:
     """The caller's own posts, latest first."""
+    [(has_blocked,)] = blocks.are_any(caller)
+    without = partial(blocks.unseen_replies, caller.id) if has_blocked else None
     below = page.last or LAST_ID
     found = together(
         _in_own_feed.of(caller.id, below, page.limit),
         _contributed.of(caller.id, below, page.limit),
     )
     latest = sorted((number for rows in found for (number,) in rows), reverse=True)
-    return posts.part_of(page, latest[: page.limit])
+    return posts.part_of(page, latest[: page.limit], without=without)
 
 
 def _find_readable(
@@ -254,6 +268,7 @@ def _columns(user: int) -> Any:
         Group.channel,
         Group.creator,
         Membership.id,
+        blocks.any_of(user),
     )
     return found.left_outer_join(Membership, on=own)
 
@@ -348,7 +363,8 @@ def _forget_up_to(user: int, thread: int) -> peewee.Delete:
 
 @statement
 def _online_readers(thread: int, but: int, friend: str, limit: int) -> peewee.Select:
-    """The channels and servers of people online who take part in a thread and may read it."""
+    """The channels and servers of people online who take part in a thread and may read it, other
+    than `but` and those who have blocked `but`."""
     own = (Relationship.user == ThreadReader.user) & (Relationship.other == ThreadReader.owner)
     may_read = (ThreadReader.user == ThreadReader.owner) | (Relationship.kind == friend)
     return (
@@ -357,14 +373,47 @@ def _online_readers(thread: int, but: int, friend: str, limit: int) -> peewee.Se
         .join(User, on=(User.id == ThreadReader.user))
         .left_outer_join(Relationship, on=own)
         .where((ThreadReader.thread == thread) & (ThreadReader.user != but) & may_read)
+        .where(blocks.has_not_blocked(ThreadReader.user, but))
         .limit(limit)
     )
 
 
 @statement
-def _replies(first: int, last: int, limit: int) -> peewee.Select:
+def _audience(group: int, writer: int) -> peewee.Select:
+    """The number of a group's members, and whether one of them has blocked `writer`."""
+    member, block = Membership.alias(), Block.alias()
+    by_member = (member.user == block.user) & (member.group == group)
+    by_some = block.select(peewee.SQL("1")).join(member, on=by_member)
+    are_some = peewee.fn.EXISTS(by_some.where(block.other == writer))
+    counted = Membership.select(peewee.fn.COUNT(Membership.id), are_some)
+    return counted.where(Membership.group == group)
+
+
+@statement
+def _online_members(group: int, writer: int) -> peewee.Select:
+    """The channels and servers of members who are online and have not blocked `writer`."""
+    members = Membership.select(User.channel, Place.server)
+    placed = members.join(Place, on=(Place.user == Membership.user))
+    named = placed.join_from(Membership, User, on=(User.id == Membership.user))
+    seen = blocks.has_not_blocked(Membership.user, writer)
+    return named.where((Membership.group == group) & seen)
+
+
+@statement
+def _shown(number: int, user: int) -> peewee.Select:
+    """A row if `user` has not blocked the writer of a post."""
+    found: peewee.Select = posts.anywhere(PostRow.id).where(
+        (PostRow.id == number) & blocks.has_not_blocked(user, User.id)
+    )
+    return found
+
+
+@statement
+def _replies(first: int, user: int, last: int, limit: int) -> peewee.Select:
+    """The ids of replies in a thread, without those of people whom `user` has blocked."""
     some = (Contribution.thread == first) & (Contribution.post > last)
-    found = Contribution.select(Contribution.post).where(some)
+    seen = blocks.has_not_blocked(user, Contribution.writer)
+    found = Contribution.select(Contribution.post).where(some & seen)
     return found.order_by(Contribution.post).limit(limit)
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import peewee
 
-from bbs.board import errors, groups, posts
+from bbs.board import blocks, errors, groups, posts
 from bbs.board.models import (
     LAST_ID,
     LENGTHS,
@@ -100,8 +100,8 @@ class _Source(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """The ids of a reader's unread posts, and where each is; and the threads with replies of the
-    reader's own alone behind their marks."""
+    """The ids of a reader's unread posts, and where each is; and the threads with nothing
+    behind their marks but replies of the reader's own, or of people whom the reader has blocked."""
 
     unread: dict[int, _Source]
     own: list[_Source]
@@ -109,26 +109,29 @@ class _Found(NamedTuple):
 
 @question
 def _sources_of(query: peewee.ModelSelect[User]) -> peewee.Select:
-    """The feeds and the threads in which the caller has something unread, in JSON."""
-    news = (_feeds_with_news(User.id), _threads_with_news(User.id))
+    """The feeds and the threads in which the caller has something unread, and whom the caller has
+    blocked, in JSON."""
+    news = (_feeds_with_news(User.id), _threads_with_news(User.id), blocks.whom(User.id))
     found: peewee.Select = query.select_extend(*news)
     return found
 
 
 class _FriendsReader(NamedTuple):
-    """Somebody who asks for posts of friends."""
+    """Somebody who asks for posts of friends, and whom they have blocked."""
 
     user: int
     sources: Sequence[_Source]
+    blocked: frozenset[int]
 
 
 def _check_friends_reader(caller: Caller) -> _FriendsReader:
-    [found] = _sources_of(caller)
-    return _FriendsReader(caller.id, _read_sources(found))
+    [(feeds, threads, blocked)] = _sources_of(caller)
+    sources = _read_sources((feeds, threads))
+    return _FriendsReader(caller.id, sources, blocks.read_ids(blocked))
 
 
 def _read_sources(row: Sequence[str | None]) -> list[_Source]:
-    """Read what `_sources_of` finds."""
+    """Read the first two columns of what `_sources_of` finds."""
     feeds, threads = (json.loads(each) if each else () for each in row)
     in_threads = [_Source(id, read, last=last) for id, read, last in threads]
     return [*(_Source(*each) for each in feeds), *in_threads]
@@ -141,20 +144,44 @@ def _read_sources(row: Sequence[str | None]) -> list[_Source]:
 def of_friends(readers: Sequence[_FriendsReader]) -> list[Unread]:
     """The oldest unread posts of friends, and unread replies in threads that each caller takes part
     in."""
-    sources = dict(readers)
-    found, replies = _all_unread(sources) or _oldest_alone(sources)
-    given = [sorted(found[user].unread)[: PAGE.most] for user, _ in readers]
-    parts = _parts(given, _whole_entries([found[user] for user, _ in readers], given, replies))
+    by_user = {each.user: each for each in readers}
+    found, replies = _all_unread(by_user) or _oldest_alone(by_user)
+    given = [sorted(found[each.user].unread)[: PAGE.most] for each in readers]
+    entries = _whole_entries([found[each.user] for each in readers], given, replies)
+    parts = _parts(
+        given,
+        [
+            entries | _with_fewer_replies(each, found[each.user], numbers, replies)
+            if each.blocked
+            else entries
+            for each, numbers in zip(readers, given, strict=True)
+        ],
+    )
     return [
-        Unread(part, _marks(user, found[user], numbers[:count]))
-        for (user, _), numbers, (part, count) in zip(readers, given, parts, strict=True)
+        Unread(part, _marks(each.user, found[each.user], numbers[:count]))
+        for each, numbers, (part, count) in zip(readers, given, parts, strict=True)
     ]
+
+
+def _with_fewer_replies(
+    reader: _FriendsReader, found: _Found, numbers: Sequence[int], replies: Mapping[int, int]
+) -> dict[int, bytes | None]:
+    """The entries of those posts to which somebody has replied whom the reader has blocked."""
+    left = _fewer(reader.user, {each: replies[each] for each in numbers if each in replies})
+    return _whole_entries([found], [sorted(left)], left)
+
+
+def _fewer(user: int, replies: Mapping[int, int]) -> dict[int, int]:
+    """How many replies posts have for `user`, of those to which somebody has replied whom `user`
+    has blocked."""
+    unseen = blocks.unseen_replies(user, replies)
+    return {post: replies[post] - count for post, count in unseen.items()}
 
 
 def _marks(user: int, found: _Found, given: Sequence[int]) -> Marks | None:
     where = {number: found.unread[number] for number in given}
     feeds = {at.mark: number for number, at in where.items() if at.mark is not None}
-    # What is one's own is read, so that nobody looks behind these marks again.
+    # What is one's own, or of somebody blocked, is read: nobody looks behind these marks again.
     threads = {(user, at.id): at.last for at in found.own}
     threads |= {(user, at.id): number for number, at in where.items() if at.mark is None}
     return Marks(feeds, threads) if feeds or threads else None
@@ -162,16 +189,17 @@ def _marks(user: int, found: _Found, given: Sequence[int]) -> Marks | None:
 
 @question
 def _group_and_mark(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
-    """The group `name`, as `groups.named` finds it, the number of its last post, and what the
-    caller has read."""
+    """The group `name`, as `groups.named` finds it, the number of its last post, what the caller
+    has read, and whom the caller has blocked, in JSON."""
     found: peewee.Select = groups.with_group(query, name).select_extend(
-        Group.posts, Membership.read
+        Group.posts, Membership.read, blocks.whom(User.id)
     )
     return found
 
 
 class _Reader(NamedTuple):
-    """A member who asks for the posts of a group behind the number `read`."""
+    """A member who asks for the posts of a group behind the number `read`, and whom the member has
+    blocked."""
 
     user: int
     group: int
@@ -179,16 +207,18 @@ class _Reader(NamedTuple):
     membership: int
     newest: int
     read: int
+    blocked: frozenset[int]
 
 
 def _check_reader(caller: Caller, name: str) -> _Reader:
     form = as_stored(name, Group.name)
-    [(group, _, membership, newest, read)] = _group_and_mark(caller, form)
+    [(group, _, membership, newest, read, blocked)] = _group_and_mark(caller, form)
     if group is None:
         raise errors.NoSuchTarget()
     if membership is None:
         raise errors.NotMember(name)
-    return _Reader(caller.id, group, form, membership, newest, read)
+    ids = blocks.read_ids(blocked)
+    return _Reader(caller.id, group, form, membership, newest, read, ids)
 
 
 @costs(commands=Unread.price)
@@ -199,18 +229,30 @@ def of_group(readers: Sequence[_Reader]) -> list[Unread]:
     """The oldest unread posts in a group of each caller's."""
     behind = _all_in_groups(readers)
     found = [
-        [each for each in behind.get(group, ()) if each[0] > read and each[2] != user]
-        for user, group, *_, read in readers
+        [
+            row
+            for row in behind.get(each.group, ())
+            if row[0] > each.read and row[2] != each.user and row[2] not in each.blocked
+        ]
+        for each in readers
     ]
     first = [each[: PAGE.most] for each in found]
     names = {each.group: encode_entry(each.name) for each in readers}
     ends = {
-        post: b', "replies": %d, "group": %b}' % (replies, names[reader.group])
+        post: _in_group(replies, names[reader.group])
         for reader, some in zip(readers, first, strict=True)
         for _, post, _, replies in some
     }
     encoded = posts.encoded_elsewhere([*ends])
-    entries = {post: posts.whole(encoded.get(post), end) for post, end in ends.items()}
+    common = {post: posts.whole(encoded.get(post), end) for post, end in ends.items()}
+    entries: list[Mapping[int, bytes | None]] = [common] * len(readers)
+    for index, reader in enumerate(readers):
+        if reader.blocked:
+            replies = {post: count for _, post, _, count in first[index] if count}
+            entries[index] = common | {
+                post: posts.whole(encoded.get(post), _in_group(count, names[reader.group]))
+                for post, count in _fewer(reader.user, replies).items()
+            }
     parts = _parts([[post for _, post, *_ in some] for some in first], entries)
     return [
         Unread(part, _mark_in_group(reader, [number for number, *_ in numbers], count))
@@ -218,11 +260,16 @@ def of_group(readers: Sequence[_Reader]) -> list[Unread]:
     ]
 
 
+def _in_group(replies: int, name: bytes) -> bytes:
+    """The end of an encoded post in a group."""
+    return b', "replies": %d, "group": %b}' % (replies, name)
+
+
 def _mark_in_group(reader: _Reader, found: Sequence[int], count: int) -> Marks | None:
     """The mark behind the first `count` of the unread posts that were found."""
     last = found[count - 1] if count else 0
     if count == len(found):
-        last = max(last, reader.newest)  # Behind it are own ones alone.
+        last = max(last, reader.newest)  # Behind it are none that the reader is shown.
     return Marks(groups={reader.membership: last}) if last > reader.read else None
 
 
@@ -277,12 +324,12 @@ def count(user: int, most: int) -> int:
 
 
 def _all_unread(
-    sources: Mapping[int, Sequence[_Source]],
+    readers: Mapping[int, _FriendsReader],
 ) -> tuple[dict[int, _Found], Mapping[int, int]] | None:
     """All unread posts of each reader, oldest first, and how many replies posts have, without those
     that have none; None if there are too many posts for that."""
     lowest: tuple[dict[int, int], dict[int, int]] = {}, {}
-    for each in chain.from_iterable(sources.values()):
+    for each in chain.from_iterable(reader.sources for reader in readers.values()):
         of_kind = lowest[each.mark is None]
         of_kind[each.id] = min(each.read, of_kind.get(each.id, each.read))
     if max(map(len, lowest)) > LENGTHS[-1]:
@@ -301,14 +348,14 @@ def _all_unread(
     threads = behind.pop(0) if lowest[1] else {}
     replies = {number: count for each in feeds.values() for number, count in each if count}
     in_order = {author: sorted([number for number, _ in each]) for author, each in feeds.items()}
-    found = {user: _Found({}, []) for user in sources}
-    for user, own in sources.items():
-        for each in own:
+    found = {user: _Found({}, []) for user in readers}
+    for user, reader in readers.items():
+        for each in reader.sources:
             if each.mark is None:
                 numbers = [
                     number
                     for number, writer in threads.get(each.id, ())
-                    if number > each.read and writer != user
+                    if number > each.read and writer != user and writer not in reader.blocked
                 ]
                 if not numbers:
                     found[user].own.append(each)
@@ -320,13 +367,13 @@ def _all_unread(
 
 
 def _oldest_alone(
-    sources: Mapping[int, Sequence[_Source]],
+    readers: Mapping[int, _FriendsReader],
 ) -> tuple[dict[int, _Found], Mapping[int, int]]:
     """Find as `_all_unread` does, for one reader, but the oldest posts alone."""
-    if len(sources) > 1:
+    if len(readers) > 1:
         raise EachAlone()
-    [(user, own)] = sources.items()
-    found = _oldest(user, own)
+    [(user, reader)] = readers.items()
+    found = _oldest(user, reader.sources)
     in_feeds = [number for number, at in found.unread.items() if at.mark is not None]
     firsts = in_feeds[: PAGE.most]
     counts = [_replied.of(padded(some)) for some in chunks(firsts, LENGTHS[-1])]
@@ -405,7 +452,7 @@ def _oldest(user: int, sources: Sequence[_Source]) -> _Found:
 
 def _whole_entries(
     found: Sequence[_Found], given: Sequence[Sequence[int]], replies: Mapping[int, int]
-) -> Mapping[int, bytes | None]:
+) -> dict[int, bytes | None]:
     """The first of the `given` posts, encoded. A reply has no replies: those to it count for the
     post that began the thread."""
     where = {
@@ -429,14 +476,15 @@ def _whole_entries(
 
 
 def _parts(
-    given: Sequence[Sequence[int]], entries: Mapping[int, bytes | None]
+    given: Sequence[Sequence[int]], entries: Sequence[Mapping[int, bytes | None]]
 ) -> list[tuple[Part, int]]:
-    """The part for each reader who is given these posts, and how many of them it covers.
+    """The part for each reader who is given these posts, of the reader's entries, and how many of
+    them it covers.
 
     :raises EachAlone: there are several readers, and the posts of all together are more than a
         reply has.
     """
-    parts = [_part([*map(entries.get, numbers)]) for numbers in given]
+    parts = [_part([*map(own.get, numbers)]) for own, numbers in zip(entries, given, strict=True)]
     size, count = sum(part.size for part, _ in parts), sum(count for _, count in parts)
     if len(parts) > 1 and (size > PAGE.bytes or count < sum(map(len, given))):
         raise EachAlone()  # Nobody is to wait for the long lists of others.
@@ -461,7 +509,7 @@ def _part(entries: Sequence[bytes | None]) -> tuple[Part, int]:
 
 @statement
 def _sources(user: int) -> peewee.Select:
-    """What `_sources_of` finds."""
+    """The first two columns of what `_sources_of` finds."""
     news = (_feeds_with_news(User.id), _threads_with_news(User.id))
     return User.select(*news).where(User.id == user)
 
@@ -509,13 +557,15 @@ def _in_feeds(
 def _in_threads(
     user: int, threads: Sequence[int], reads: Sequence[int], most: int, total: int
 ) -> peewee.SelectBase:
-    """The first ids of others' replies behind the mark of each thread, after its index."""
+    """The first ids of others' replies behind the mark of each thread, after its index: without
+    those of people whom `user` has blocked."""
     return _union(
         total,
         *(
             Contribution.select(peewee.SQL(str(index)), Contribution.post)
             .where((Contribution.thread == thread) & (Contribution.post > read))
             .where(Contribution.writer != user)
+            .where(blocks.has_not_blocked(user, Contribution.writer))
             .order_by(Contribution.post)
             .limit(most)
             for index, (thread, read) in enumerate(zip(threads, reads, strict=True))
@@ -532,7 +582,7 @@ def _union(total: int, *queries: Any) -> peewee.SelectBase:
 @statement
 def _all_in_feeds(authors: Sequence[int], reads: Sequence[int], limit: int) -> peewee.Select:
     """The ids behind the mark of each feed, and how many replies each has, by author."""
-    behind = _any_behind(PostRow.author, PostRow.id, authors, reads)
+    behind = any_behind(PostRow.author, PostRow.id, authors, reads)
     columns = (PostRow.author, PostRow.id, PostRow.replies)
     some = PostRow.select(*columns).where(behind).limit(limit).alias("some")
     entries = gathered(some.c.id, some.c.replies)
@@ -543,7 +593,7 @@ def _all_in_feeds(authors: Sequence[int], reads: Sequence[int], limit: int) -> p
 @statement
 def _all_in_threads(threads: Sequence[int], reads: Sequence[int], limit: int) -> peewee.Select:
     """The ids behind the mark of each thread, and the writer of each, by thread."""
-    behind = _any_behind(Contribution.thread, Contribution.post, threads, reads)
+    behind = any_behind(Contribution.thread, Contribution.post, threads, reads)
     columns = (Contribution.thread, Contribution.post, Contribution.writer)
     some = Contribution.select(*columns).where(behind).limit(limit).alias("some")
     entries = gathered(some.c.post_id, some.c.writer_id)
@@ -554,7 +604,7 @@ def _all_in_threads(threads: Sequence[int], reads: Sequence[int], limit: int) ->
 @statement
 def _behind_marks(groups: Sequence[int], reads: Sequence[int], limit: int) -> peewee.Select:
     """What is behind the mark of each group, by group, as `_all_in_groups` returns it."""
-    behind = _any_behind(Contribution.group, Contribution.number, groups, reads)
+    behind = any_behind(Contribution.group, Contribution.number, groups, reads)
     place = (Contribution.number, Contribution.post, Contribution.writer)
     placed = Contribution.select(Contribution.group, *place, PostRow.replies).join(PostRow)
     some = placed.where(behind).limit(limit).alias("some")
@@ -563,13 +613,13 @@ def _behind_marks(groups: Sequence[int], reads: Sequence[int], limit: int) -> pe
     return found.group_by(some.c.group_id)
 
 
-def _any_behind(source: Any, number: Any, sources: Sequence[int], reads: Sequence[int]) -> Any:
+def any_behind(source: Any, number: Any, sources: Sequence[int], reads: Sequence[int]) -> Any:
     """The condition for what is behind the mark of any source. Halved each time, as databases limit
     the depth of an expression."""
     half = len(sources) // 2
     if not half:
         return (source == sources[0]) & (number > reads[0])
-    return _any_behind(source, number, sources[:half], reads[:half]) | _any_behind(
+    return any_behind(source, number, sources[:half], reads[:half]) | any_behind(
         source, number, sources[half:], reads[half:]
     )
 
@@ -608,9 +658,11 @@ def _replied(numbers: Sequence[int]) -> peewee.Select:
 
 @statement
 def _behind(group: int, user: int, read: int, limit: int) -> peewee.Select:
-    """The first posts of others behind the mark of a group, as `_all_in_groups` returns them."""
+    """The first posts behind the mark of a group that are not of `user`, or of people whom `user`
+    has blocked, as `_all_in_groups` returns them."""
     some = (Contribution.group == group) & (Contribution.number > read)
     place = (Contribution.number, Contribution.post, Contribution.writer)
     found = Contribution.select(*place, PostRow.replies)
-    others = found.join(PostRow).where(some & (Contribution.writer != user))
+    seen = (Contribution.writer != user) & blocks.has_not_blocked(user, Contribution.writer)
+    others = found.join(PostRow).where(some & seen)
     return others.order_by(Contribution.number).limit(limit)

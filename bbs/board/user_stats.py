@@ -5,17 +5,19 @@ Nothing here reads a text of theirs.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import peewee
 
-from bbs.board import announcements, unread
+from bbs.board import announcements, blocks, unread
 from bbs.board.models import (
     LENGTHS,
     Block,
     Contribution,
     Delivery,
+    FormerBlock,
     Group,
     Inbox,
     Membership,
@@ -25,9 +27,12 @@ from bbs.board.models import (
     chunks,
     padded,
 )
-from bbs.framework import Caller, read_only, statement, together
+from bbs.framework import Caller, asks, read_only, statement, together
 
 MOST_COUNTED = 1000  # nobody needs to know the number of more
+
+_GroupNews = tuple[int, str, int, int]
+"""A group's id and name, the number of the last post that the reader has read, and of the last."""
 
 
 def on_login(user: int, seen: float | None) -> Mapping[str, object]:
@@ -51,32 +56,38 @@ def of_login(user: int, seen: float | None) -> Mapping[str, object]:
     return {"invitations": invited, "messages": messages, "after": after}
 
 
+@asks(blocks.are_any)
 @read_only
 def summary(caller: Caller) -> Mapping[str, object]:
     """What is new for the caller; nothing of it counts as read then."""
+    most = caller.quotas.posts
+    [(has_blocked,)] = blocks.are_any(caller)
     messages, invited, in_groups, own = together(
         waiting.of(caller.id, MOST_COUNTED),
         invitations.of(caller.id, Relationship.INVITED_BY, MOST_COUNTED),
         _groups_with_news.of(caller.id),
-        _own_behind.of(caller.id, caller.quotas.posts),
+        _own_behind.of(caller.id, most),
     )
+    unseen = Counter(dict(own))
+    if has_blocked and in_groups:
+        unseen.update(_of_blocked(caller.id, in_groups, most))
     new = {
         "messages": messages[0][0],
         "invitations": invited[0][0],
         "posts": unread.count(caller.id, MOST_COUNTED),
-        "groups": _count_in_groups(in_groups, dict(own), caller.quotas.posts),
+        "groups": _count_in_groups(in_groups, unseen, most),
         "announcements": announcements.current(caller.now),
     }
     return {"new": new}
 
 
 def _count_in_groups(
-    news: Sequence[tuple[int, str, int, int]], own: Mapping[int, int], most: int
+    news: Sequence[_GroupNews], unseen: Mapping[int, int], most: int
 ) -> list[dict[str, object]]:
     """How many posts are unread in each group, of the last `most` that it keeps, without so many
-    `own` ones."""
+    `unseen` ones."""
     unread = {
-        group: (name, newest - max(read, newest - most) - own.get(group, 0))
+        group: (name, newest - max(read, newest - most) - unseen.get(group, 0))
         for group, name, read, newest in news
     }
     gone: dict[int, int] = {}
@@ -86,6 +97,26 @@ def _count_in_groups(
         gone |= dict(_count_removed(ids, reads))
     counts = [(name, number - gone.get(group, 0)) for group, (name, number) in unread.items()]
     return [{"group": name, "posts": number} for name, number in counts if number > 0]
+
+
+def _of_blocked(user: int, news: Sequence[_GroupNews], most: int) -> Mapping[int, int]:
+    """How many of the unread posts of each group, of the last `most`, are of people whom `user` has
+    blocked: of the latest ones, of each group as many."""
+    share = min(most, blocks.MOST_LOOKED_THROUGH // len(news) + 1)
+    after = sorted((group, max(read, newest - share)) for group, _, read, newest in news)
+    found: dict[int, int] = {}
+    for some in chunks(after, LENGTHS[-1]):
+        several = padded(some)
+        found |= dict(_count_of_blocked(user, *map(list, zip(*several, strict=True))))
+    return found
+
+
+@statement
+def _count_of_blocked(user: int, groups: Sequence[int], after: Sequence[int]) -> peewee.Select:
+    behind = unread.any_behind(Contribution.group, Contribution.number, groups, after)
+    by_blocked = (Block.user == user) & (Block.other == Contribution.writer)
+    counts = Contribution.select(Contribution.group, peewee.fn.COUNT(Contribution.post))
+    return counts.join(Block, on=by_blocked).where(behind).group_by(Contribution.group)
 
 
 @statement
@@ -164,7 +195,7 @@ def of_person(user: int) -> Mapping[str, int]:
         "invited": kinds.get(Relationship.INVITED, 0),
         "posts": posts,
         "groups": _groups(user)[0][0],
-        "blocked": _blocks(user)[0][0],
+        "blocked": _blocks(user)[0][0] + _former_blocks(user)[0][0],
         "messages_sent": _sent(user)[0][0],
         "messages_received": _received(user)[0][0],
         "waiting_bytes": waiting,
@@ -190,6 +221,12 @@ def _groups(user: int) -> peewee.Select:
 @statement
 def _blocks(user: int) -> peewee.Select:
     return Block.select(peewee.fn.COUNT(Block.id)).where(Block.user == user)
+
+
+@statement
+def _former_blocks(user: int) -> peewee.Select:
+    own = FormerBlock.user == user
+    return FormerBlock.select(peewee.fn.COUNT(FormerBlock.id)).where(own)
 
 
 @statement

@@ -8,6 +8,7 @@ from __future__ import annotations
 import getpass
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 
 from bbs.cli import Program
@@ -116,7 +117,7 @@ def _pems(config: Configuration) -> Iterator[tuple[str, str]]:
 
 def _check(path: str, program: Program) -> int:
     # Imported here, as the other action needs none of the servers' modules.
-    from bbs.daemons.config_check import problems
+    from bbs.daemons.config_check import notes, problems
 
     checked = read(path, settings=program.settings)  # with the environment, as for a server
     # A wrong key has its default meanwhile, and the file has no problem that follows from it.
@@ -127,6 +128,8 @@ def _check(path: str, program: Program) -> int:
     ]
     if found := [*checked.problems, *others]:
         raise ConfigError(*found)
+    for note in notes(checked.config, time.time()):
+        print(visible(f"{path}: {note}"), file=sys.stderr)
     for key, value, source in masked(checked.config):
         print(f"{key} = {value}  # {source}")
     return 0

@@ -132,6 +132,7 @@ class AppServer(Daemon):
         processes = Workers(self.reactor, "processes", 1)
         self.begin(processes)
         serving = AppServing(await self.runtime(database, stomp), processes)
+        self.carry_figures(serving.home.tally)
         await database.run_at_start(check_questions, self.service, serving.home.table)
         await self.reach_broker(stomp)
         self.begin(serving.topics)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from bbs.config import ConfigError, Configuration, references
 from bbs.config.sections import OWN
-from bbs.core import tracing
+from bbs.core import certificates, tracing
 from bbs.core.addresses import ListeningPlace, ServerPlace, is_loopback
 from bbs.core.plugins import PluginUnusable
 from bbs.daemons.daemon import EMBEDDED, CannotStart
@@ -57,6 +58,21 @@ def _places(config: Configuration) -> Iterator[str]:
                 Contexts(place, read_pems(place, config.ec2))
         except CannotListen as problem:
             yield f"{key}: {_one_line(problem)}"
+
+
+def notes(config: Configuration, now: float) -> Iterator[str]:
+    """What keeps no server from starting, and operators should know: one line for each. This
+    blocks.
+
+    :param now: the time in seconds since the epoch.
+    """
+    for key, place in _listening(config):
+        if place.is_tls and not references.needed(place.files):
+            with suppress(CannotListen):  # A problem.
+                expires = Contexts(place, read_pems(place, config.ec2)).expires
+                if certificates.is_due(expires, now):
+                    lasts, date = certificates.lasts(expires, now), certificates.date(expires)
+                    yield f"{key}: the certificate of {place} {lasts}, on {date}"
 
 
 def _ports(config: Configuration) -> Iterator[str]:

@@ -32,11 +32,12 @@ from bbs.commands.service import Service, ServiceUnusable
 from bbs.config import ConfigError, Configuration, references
 from bbs.core import tracing
 from bbs.core.addresses import ListeningPlace
+from bbs.core.certificates import note_certificate
 from bbs.core.clock import IReactor, measure_steadily
 from bbs.core.errors import Refusal, Unavailable
 from bbs.core.plugins import PluginUnusable, name_clash
 from bbs.core.threads import Workers
-from bbs.core.values import DiskState
+from bbs.core.values import DiskState, Tally
 from bbs.daemons.composition import Runtime, admission_of
 from bbs.daemons.debugging import DEBUG_VARIABLE, DebugReport
 from bbs.daemons.listening import (
@@ -127,6 +128,7 @@ class Daemon(TwistedService):
     :ivar debug: what developers are told of this process; None outside of an `up --debug`.
     :ivar first: another daemon in the process, which starts before this one and shares its
         admission.
+    :ivar figures: those of this process, which heartbeats carry (`Tally`).
     """
 
     first: Daemon | None = None
@@ -157,6 +159,7 @@ class Daemon(TwistedService):
         self.on_failure = on_failure
         self.when_begun: Callable[[], object] = lambda: None
         self.when_started: Callable[[], object] = lambda: None
+        self.figures: dict[str, int] = {}
         self._stops: list[Callable[[], Any]] = []
         self._starting: Deferred[None] | None = None
 
@@ -231,6 +234,11 @@ class Daemon(TwistedService):
         """Start a part that is a service, and stop it with the daemon."""
         cast("IService", service).startService()
         self.on_stop(service.stopService)
+
+    def carry_figures(self, tally: Tally) -> None:
+        """Put the figures of this process into `tally`, now and from now on."""
+        tally.figures.update(self.figures)
+        self.figures = tally.figures
 
     def begin_others(self, home: ServerContext) -> None:
         """Start the Twisted services that the service declares (`Service.daemons`).
@@ -402,7 +410,7 @@ class Daemon(TwistedService):
     ) -> IListeningPort:
         """Listen with `factory`. The port `pauses` while descriptors are short, unless operators
         need it."""
-        contexts = await self._contexts(place) if place.is_tls else None
+        contexts = Contexts(place, await self._read_pems(place)) if place.is_tls else None
         endpoint = endpoint_at(self.reactor, place, contexts, proxies)
         try:
             port: IListeningPort = await endpoint.listen(factory)
@@ -414,20 +422,29 @@ class Daemon(TwistedService):
             advice = _LISTEN_ADVICE.get(getattr(reason, "errno", None) or 0, "")
             raise CannotStart(f"cannot listen on {place}: {reason}{advice}") from error
         self.on_stop(port.stopListening)
+        if contexts is not None:
+            self._keep_certificate(place, port, contexts)
         if pauses and hasattr(port, "stopReading"):
             self.on_stop(self.admission.add_port(cast("IPausablePort", port)))
         return port
 
-    async def _contexts(self, place: ListeningPlace) -> Contexts:
-        """The TLS of a place, which takes over new certificates until the daemon stops."""
+    async def _read_pems(self, place: ListeningPlace) -> Pems:
+        return await self.ask_secrets("certificate", read_pems, place, self.config.ec2)
+
+    def _keep_certificate(
+        self, place: ListeningPlace, port: IListeningPort, contexts: Contexts
+    ) -> None:
+        """Take over new certificates of a place until the daemon stops, and tell when they end."""
+        number = getattr(port.getHost(), "port", 0)
+
+        def note(end: float) -> None:
+            # The other daemon in the process has the heartbeats.
+            note_certificate((self.first or self).figures, number, place.certificate, end)
 
         def read() -> Deferred[Pems]:
-            asked = self.ask_secrets("certificate", read_pems, place, self.config.ec2)
-            return Deferred.fromCoroutine(asked)
+            return Deferred.fromCoroutine(self._read_pems(place))
 
-        contexts = Contexts(place, await read())
-        self.begin(CertificateRenewal(place, contexts, read, self.reactor))
-        return contexts
+        self.begin(CertificateRenewal(place, contexts, read, self.reactor, self.wall, note))
 
 
 class DiskWatch(TimerService):

@@ -1,7 +1,9 @@
 """Endpoints that servers listen at: with TLS, and behind proxies that say where people are from.
 
 A certificate is in files, or in a secret that the endpoint refers to (`bbs/config/references.py`).
-It can be renewed: servers read it again once an hour. Connections that are there keep theirs.
+It can be renewed: servers read it again once an hour. Connections that are there keep theirs. That
+it ends soon, or has ended, is about the certificate that is served: one in the file that cannot be
+used is not.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
 
 from twisted.application.internet import TimerService
@@ -25,6 +28,7 @@ from zope.interface import implementer
 
 from bbs.config import EC2, ConfigError, references
 from bbs.config.kinds import is_reference
+from bbs.core import certificates
 from bbs.core.addresses import ListeningPlace
 from bbs.core.clock import IReactor
 from bbs.protocols.proxy_protocol import ProxiedFactory
@@ -82,8 +86,12 @@ def _read(place: ListeningPlace, where: str, ec2: EC2) -> str:
 class Contexts:
     """The TLS of a place: makes each new connection with the certificate that it has then.
 
+    :ivar expires: when that ends, or one that is sent with it if that ends before (seconds since
+        the epoch).
     :raises CannotListen: `pems` are not usable.
     """
+
+    expires: float
 
     def __init__(self, place: ListeningPlace, pems: Pems) -> None:
         self._place = place
@@ -120,11 +128,18 @@ class Contexts:
                 dhParameters=_dh_parameters(place.dh_parameters),
             )
             options.getContext()
+            expires = min(map(_end, (pair.original, *chain)))
         except Exception as error:
             raise _cannot(place, f"{type(error).__name__}: {error}") from error
         self._options = options
-        self._pems = pems
+        self._pems, self.expires = pems, expires
         return True
+
+
+def _end(certificate: Any) -> float:
+    """When OpenSSL's `certificate` ends, in seconds since the epoch."""
+    text = certificate.get_notAfter().decode("ascii")  # RFC 5280 has it in UTC, in whole seconds.
+    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp()
 
 
 def _dh_parameters(path: str) -> Any:
@@ -135,7 +150,12 @@ def _dh_parameters(path: str) -> Any:
 
 
 class CertificateRenewal(TimerService):
-    """Has the certificate of a place read again every `RENEWAL` seconds."""
+    """Has the certificate of a place read again every `RENEWAL` seconds. From `NOTICE` before its
+    end on it logs that once a day, and at once at the start and when it has ended.
+
+    :param wall: the time in seconds since the epoch.
+    :param note: called after each look with the end of the certificate that is served.
+    """
 
     def __init__(
         self,
@@ -143,19 +163,46 @@ class CertificateRenewal(TimerService):
         contexts: Contexts,
         read: Callable[[], Deferred[Pems]],
         reactor: IReactor,
+        wall: Callable[[], float],
+        note: Callable[[float], object],
     ) -> None:
         TimerService.__init__(self, RENEWAL, lambda: Deferred.fromCoroutine(self._look()))
         self.clock = reactor
         self._place, self._contexts, self._read = place, contexts, read
+        self._seconds, self._wall, self._note = reactor.seconds, wall, note
+        self._logged: tuple[float, bool] | None = None
+        """When the log was told last, by the reactor's clock, and whether of one that had ended."""
 
     async def _look(self) -> None:
         try:
             if self._contexts.renew(await self._read()):
+                self._logged = None
                 _log.info("{place} has a new certificate", place=str(self._place))
         except CannotListen as problem:
             _log.error("the certificate stays as it is: {problem}", problem=str(problem))
         except Exception:  # After an error the timer would stop.
             _log.failure("a look for a new certificate failed")
+        self._note(self._contexts.expires)
+        self._tell()
+
+    def _tell(self) -> None:
+        expires, now, seconds = self._contexts.expires, self._wall(), self._seconds()
+        if not certificates.is_due(expires, now):
+            return
+        has_ended = expires <= now
+        # Looks come a little late, and one a day would become one in 25 hours.
+        soon = certificates.DAY - RENEWAL / 2
+        if self._logged and self._logged[1] == has_ended and seconds - self._logged[0] < soon:
+            return
+        self._logged = seconds, has_ended
+        (_log.error if has_ended else _log.warn)(
+            "the certificate of {place} {lasts}, on {date}, {then} clients that check it refuse to"
+            " connect. Replace it, with its key; it is read again once an hour",
+            place=str(self._place),
+            lasts=certificates.lasts(expires, now),
+            date=certificates.date(expires),
+            then="so" if has_ended else "and then",
+        )
 
 
 def endpoint_at(

@@ -111,6 +111,7 @@ class LoginServerDaemon(FleetMember):
                 traces=launching.traces,
             )
             self.controller = serving.controller
+        self.carry_figures(serving.home.tally)
         await database.run_at_start(check_questions, self.service, serving.home.table)
         readiness = Readiness(
             database, self.reactor, launches=kind.launches, minimum=config.fleet.minimum

@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from bbs.core import tracing
 from bbs.core.values import ERRORS, State, Trouble
+from bbs.web.certificates import first_ends
 from bbs.web.context import PageContext
 from bbs.web.lacks import spare_places
 from bbs.web.poller import IMeter, Poller
@@ -143,6 +144,13 @@ class Metrics:
             "Requests and connections that failed, on all servers, while this one ran",
             "kind",
             {kind: rates.troubles[trouble].total for trouble, kind in ERRORS.items()},
+        )
+        yield _labelled(
+            GaugeMetricFamily,
+            "bbs_fleet_certificate_expires_timestamp_seconds",
+            "When the first certificate of all login or app servers ends",
+            "kind",
+            first_ends(view.overview),
         )
         there = states(view.overview.servers)
         counts = {str(state): there.get(state, 0) for state in State if state is not State.GONE}

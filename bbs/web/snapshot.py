@@ -4,9 +4,9 @@ Only operators see the names of people and what a provider says of a launch, whi
 and the roles of a cloud.
 
 There is an alarm while operators need to act: while no login server controls the fleet, the disk of
-the database is nearly full, too few servers are ready, or too little is launched for those who
-wait. What is wrong without an alarm is a warning. Everything here is pure: the caller passes in
-what is known, and nothing reads a clock.
+the database is nearly full, a certificate ends within two weeks, too few servers are ready, or too
+little is launched for those who wait. What is wrong without an alarm is a warning. Everything here
+is pure: the caller passes in what is known, and nothing reads a clock.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bbs.rules.overview import Overview
 from bbs.rules.page_history import broker_away
 from bbs.rules.servers import NOT_RUNNING, OPERATOR, HeardServer, explain
 from bbs.storage.database import DiskSpace
-from bbs.web import lacks
+from bbs.web import certificates, lacks
 from bbs.web.context import ServiceInfo
 from bbs.web.lacks import spare_places
 
@@ -42,6 +42,8 @@ class Cause(StrEnum):
     NO_CONTROLLER = "no-keeper"
     DISK_FULL = "disk-full"
     TWO_WRITERS = "two-writers"
+    EXPIRED = "certificate-expired"
+    CERTIFICATE = "certificate"
     REFUSED = "refused"
     FAILED = "failed"
     TOO_FEW = "too-few"
@@ -152,15 +154,20 @@ def alarms(
     operator: bool,
     disk: DiskState = DiskState.FREE,
     short_for: float = 0.0,
+    at: float = 0.0,
 ) -> Iterator[Problem]:
     """The present alarms, the worst first. An `operator` may see what the provider says, and
-    the names of nodes and servers."""
+    the names of nodes, servers and files."""
     values = {
         "need": "People wait for a place" if seen.waiting else "The fleet needs a server",
         "minimum": policy.minimum,
         "maximum": policy.maximum,
     }
-    for cause in causes(seen, policy, controller_silence, disk, short_for):
+    for cause in causes(seen, policy, controller_silence, disk, short_for, at):
+        if cause in (Cause.EXPIRED, Cause.CERTIFICATE):
+            text = certificates.sentence(certificates.due(seen, at), at, operator)
+            yield Problem(cause, text, certificates.TODO, urgent=True)
+            continue
         is_full = cause is Cause.DISK_FULL and disk is DiskState.FULL
         text, todo = _NO_ROOM if is_full else _ALARMS[cause]
         text = text.format(**values)
@@ -181,11 +188,13 @@ def causes(
     controller_silence: float,
     disk: DiskState = DiskState.FREE,
     short_for: float = 0.0,
+    at: float = 0.0,
 ) -> Iterator[Cause]:
     """The causes of the present alarms, the worst first.
 
     :param controller_silence: seconds since the last sign of the fleet controller.
     :param short_for: seconds for which fewer servers than the minimum have been ready.
+    :param at: the time in seconds since the epoch.
     """
     if controller_silence > controller_deadline(policy):
         yield Cause.NO_CONTROLLER
@@ -193,6 +202,8 @@ def causes(
         yield Cause.DISK_FULL
     if len(seen.nodes) > 1:
         yield Cause.TWO_WRITERS
+    if due := certificates.due(seen, at):
+        yield Cause.EXPIRED if due[0].served.expires <= at else Cause.CERTIFICATE
     yield from _launch_causes(seen, policy)
     if short_for >= lacks.PATIENCE:
         yield Cause.TOO_FEW
@@ -310,13 +321,14 @@ def alarms_of(view: PageView, policy: Policy, operator: bool) -> Sequence[Proble
     """The alarms at the time of `view`."""
     told = view.measured
     silence, short_for = told.controller_silence, told.short_for
-    return [*alarms(view.overview, policy, silence, operator, view.room, short_for)]
+    return [*alarms(view.overview, policy, silence, operator, view.room, short_for, view.at)]
 
 
 def causes_of(view: PageView, policy: Policy) -> Sequence[Cause]:
     """Their causes."""
     told = view.measured
-    return [*causes(view.overview, policy, told.controller_silence, view.room, told.short_for)]
+    silence, short_for = told.controller_silence, told.short_for
+    return [*causes(view.overview, policy, silence, view.room, short_for, view.at)]
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from bbs.core.addresses import ListeningPlace
 from bbs.core.values import Rate
 from bbs.limits.password_hashing import OWASP
 from bbs.web.auth import read_passwords
+from tests.certificates import certificate
 from tests.cli.case import BOARD
 
 MYSQL = "mysql://ann:s3cret@db.example:3306/bbs"
@@ -633,6 +634,21 @@ class Command(ConfigTestCase):
         self.assertIn("fleet.spare = 5  # default", lines)
         code, out, _ = self.run_command("check", path, environ={"BBS_FLEET_SPARE": "auto"})
         self.assertIn('fleet.spare = "auto"  # BBS_FLEET_SPARE', out.splitlines())
+
+    def test_certificates_that_end(self) -> None:
+        """They keep no server from starting."""
+        pem = os.path.abspath(self.mktemp())
+        path = self.write(f'[login]\nlisten = "ssl:22222:privateKey={pem}"\n')
+        for ends, told in ((15.1, ""), (13.5, "expires in 13 days"), (-3.5, "expired 3 days ago")):
+            certificate(pem, ("bbs.example",), ends=ends)
+            code, out, err = self.run_command("check", path)
+            self.assertEqual(code, 0)
+            self.assertIn("login.listen = ", out)
+            where = (
+                f"{path}: login.listen: the certificate of ssl:22222:privateKey={pem} {told}, on"
+            )
+            self.assertEqual(err.count("\n"), 1 if told else 0)
+            self.assertEqual(err.startswith(where), bool(told), err)
 
     def test_wrong(self) -> None:
         path = self.write("[app]\ncapacity = 0\n")

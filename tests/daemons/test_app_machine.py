@@ -108,7 +108,7 @@ class Rights(SynchronousTestCase):
         text = "ssl:2323:privateKey=ssm\\:/bbs/key:certKey=ssm\\:/bbs/certificate"
         place = ListeningPlace.parse(text)
         server = self.server("a", self.denied("ThrottlingException"), self.denied("Unknown"))
-        listens = Deferred.fromCoroutine(server._contexts(place))
+        listens = Deferred.fromCoroutine(server._read_pems(place))
         self.assertNoResult(listens)
         self.clock.advance(RIGHTS_AGAIN)
         error = self.failureResultOf(listens, CannotListen).value

@@ -9,10 +9,12 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import EC2, references
 from bbs.core.addresses import ListeningPlace
+from bbs.core.certificates import DAY
 from bbs.daemons.listening import (
     RENEWAL,
     CannotListen,
@@ -22,7 +24,7 @@ from bbs.daemons.listening import (
     endpoint_at,
     read_pems,
 )
-from tests.certificates import certificate
+from tests.certificates import Signed, certificate
 
 REFERENCE = r"ssl:1:privateKey=secretsmanager\:bbs/tls"
 
@@ -119,7 +121,8 @@ class PlacesWithTLS(SynchronousTestCase):
         def read() -> Deferred[Pems]:
             return succeed(None).addCallback(lambda _: self.read())
 
-        renewal = CertificateRenewal(self.place, contexts, read, clock)
+        ends: list[float] = []
+        renewal = CertificateRenewal(self.place, contexts, read, clock, clock.seconds, ends.append)
         renewal.startService()
         self.assertEqual(self.name(contexts), "one.example")
         self.renew("two.example")
@@ -134,3 +137,112 @@ class PlacesWithTLS(SynchronousTestCase):
         clock.advance(RENEWAL)
         self.assertEqual(self.name(contexts), "three.example")
         self.successResultOf(renewal.stopService())
+        self.assertEqual(ends, sorted(ends))  # Each lasts longer than the one before.
+        self.assertEqual([ends[1], ends[-1]], [ends[3], contexts.expires])
+
+
+class Ending(SynchronousTestCase):
+    """What the log has of a certificate that ends, by clocks that are passed in."""
+
+    def setUp(self) -> None:
+        self.path = os.path.abspath(self.mktemp())
+        self.place = ListeningPlace.parse(f"ssl:1:privateKey={self.path}")
+        self.renew(50.0)
+        self.contexts = Contexts(self.place, read_pems(self.place, EC2()))
+        self.clock: Any = MemoryReactorClock()
+
+    def renew(self, days: float, by: Signed | None = None) -> Signed:
+        """A certificate that ends in so many days of the real clock, which nobody else asks."""
+        return certificate(self.path, ("bbs.example",), ends=days, by=by)
+
+    def renewal(self, left: float) -> CertificateRenewal:
+        """Begin, with so many days left of the certificate that is served."""
+        began = self.contexts.expires - left * DAY - self.clock.seconds()
+        renewal = CertificateRenewal(
+            self.place,
+            self.contexts,
+            lambda: succeed(read_pems(self.place, EC2())),
+            self.clock,
+            lambda: began + self.clock.seconds(),
+            lambda end: None,
+        )
+        renewal.startService()
+        self.addCleanup(renewal.stopService)
+        return renewal
+
+    def lasting(self, left: float, hours: int = 0) -> list[tuple[str, str]]:
+        """The levels and predicates of what is told at a start, and in hours after that."""
+        with capturedLogs() as log:
+            renewal = self.renewal(left)
+            for _ in range(hours):
+                self.clock.advance(RENEWAL)
+            self.successResultOf(renewal.stopService())
+        found = [(event["log_level"].name, event.get("lasts", "")) for event in log]
+        self.texts = [formatEvent(event) or "" for event in log]
+        return [each for each in found if each[1]]
+
+    def test_fifteen_days_before(self) -> None:
+        self.assertEqual(self.lasting(15.0), [])
+
+    def test_fourteen_days_before(self) -> None:
+        self.assertEqual(self.lasting(14.0), [("warn", "expires in 14 days")])
+        (text,) = self.texts
+        self.assertIn(f"the certificate of {self.place} expires in 14 days, on 20", text)
+        self.assertIn("UTC, and then clients that check it refuse to connect", text)
+
+    def test_once_a_day(self) -> None:
+        days = [words for _, words in self.lasting(15.0, hours=72)]
+        self.assertEqual(days, [f"expires in {days} days" for days in (14, 13, 12)])
+
+    def test_in_an_hour_and_after(self) -> None:
+        """That it has ended is told at once, and then once a day."""
+        self.assertEqual(
+            self.lasting(1 / 24 + 0.001, hours=26),
+            [
+                ("warn", "expires in less than a day"),
+                ("error", "has expired"),
+                ("error", "expired a day ago"),
+            ],
+        )
+        self.assertIn("UTC, so clients that check it refuse to connect", self.texts[-1])
+
+    def test_that_has_ended_before_the_start(self) -> None:
+        self.assertEqual(self.lasting(-3.0), [("error", "expired 3 days ago")])
+
+    def test_replaced(self) -> None:
+        """It is told as long as the old one is served, and of the new one in its time."""
+        self.renewal(0.5)
+        self.renew(90.0)
+        with capturedLogs() as log:
+            self.clock.advance(RENEWAL)
+            self.assertIn("has a new certificate", formatEvent(log[0]) or "")
+            for _ in range(48):
+                self.clock.advance(RENEWAL)
+        self.assertEqual(len(log), 1)
+
+    def test_replaced_by_one_that_ends_soon(self) -> None:
+        """By mistake, the one of the year before."""
+        self.renewal(3.0)
+        self.renew(48.5)  # A day and a half by the clock of the server.
+        with capturedLogs() as log:
+            self.clock.advance(RENEWAL)
+        self.assertEqual(len(log), 2)
+
+    def test_what_cannot_be_used_replaces_nothing(self) -> None:
+        with open(self.path, "w") as file:
+            file.write("rubbish")
+        with capturedLogs() as log:
+            self.renewal(-2.0)
+        texts = [formatEvent(event) or "" for event in log]
+        self.assertIn("the certificate stays as it is", texts[0])
+        self.assertIn("expired 2 days ago", texts[1])
+
+    def test_its_signer_ends_first(self) -> None:
+        """Clients that check it refuse that as well."""
+        signer = certificate(os.path.abspath(self.mktemp()), ("authority",), ends=3.0)
+        self.renew(90.0, by=signer)
+        with open(signer.path) as chain, open(self.path, "a") as file:
+            text = chain.read()
+            file.write(text[text.index("-----BEGIN CERTIFICATE") :])
+        contexts = Contexts(self.place, read_pems(self.place, EC2()))
+        self.assertEqual(contexts.expires, signer.certificate.not_valid_after_utc.timestamp())

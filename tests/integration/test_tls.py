@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
 from typing import Any
@@ -11,19 +12,20 @@ from twisted.internet.threads import deferToThread
 
 from bbs.client.tls import names_in
 from tests.certificates import certificate
-from tests.integration.service import BIN, START_TIMEOUT, Process, Service, ServiceCase
+from tests.integration.service import BIN, START_TIMEOUT, Process, Service, ServiceCase, eventually
+from tests.integration.test_web import Web
 from tests.services.servers import free_port
 
 SCRIPT = b"register ann 1\nlogin ann 1\npost ann hello\nlocate ann\n"
 
 
 class Up(ServiceCase):
-    async def begin(self, *arguments: str, **sections: Any) -> Service:
+    async def begin(self, *arguments: str, ends: float = 50.0, **sections: Any) -> Service:
         """`bbs up` by TLS, with a gateway that has both kinds of door."""
         self.gate, self.plain = free_port(), free_port()
         os.makedirs(folder := os.path.abspath(self.mktemp()))
         self.key = os.path.join(folder, "key.pem")
-        certificate(self.key, ("localhost",))
+        certificate(self.key, ("localhost",), ends=ends)
         service = self.service(
             telnet={
                 "listen": (
@@ -107,6 +109,53 @@ class Up(ServiceCase):
             self.assertEqual("The service cannot answer now. Try again." in said, not right)
             self.assertEqual("its certificate is" in gateway.output, not right)
             self.assertNotIn("certificate", said)
+
+    async def test_a_certificate_that_ends(self) -> None:
+        """Operators are told: by the log, the page, Prometheus and `bbs config check`."""
+        service = await self.begin(ends=10.5)
+        wanted = "expires in 10 days, on "
+        # The login server, its gateway by TLS, and the app server, which is another process.
+        place = f"interface=127.0.0.1:privateKey={self.key} {wanted}"
+
+        def logged() -> bool:
+            apps = [each.read_text() for each in service.data.glob("logs/app-*.log")]
+            return "".join([service.log(), *apps]).count(place) == 3
+
+        await eventually(logged, "each says so in its log")
+        page = re.search(r"http://127\.0\.0\.1:(\d+)/", service.processes[0].output)
+        assert page is not None
+        web = Web(int(page[1]))
+
+        async def has_alarm() -> bool:
+            metrics = await web.get("/metrics")
+            return (
+                all(
+                    f'bbs_fleet_certificate_expires_timestamp_seconds{{kind="{kind}"}} ' in metrics
+                    for kind in ("login", "app")
+                )
+                and 'bbs_fleet_alarm{cause="certificate"} 1.0' in metrics
+            )
+
+        await eventually(has_alarm, "heartbeats have said so")
+        [alarm] = (await web.state())["alarms"]
+        self.assertRegex(
+            alarm["text"], r"certificate of a server expires in 10 days, and then .* connect$"
+        )
+        self.assertEqual(await web.get("/ready"), "ready\n")
+        password = (service.data / "operator-password").read_text().strip()
+        await web.post("/login", f"name=operator&password={password}".encode())
+        [alarm] = (await web.state())["alarms"]
+        for told in (
+            rf"login server \w+, port {service.port}, key.pem, ",
+            rf"login server \w+, port {self.gate}, key.pem, ",
+            r"app server \w+, port \d+, key.pem, ",
+        ):
+            self.assertRegex(alarm["text"], told)
+        check = service.bbs("config", "check", service.config)
+        await check.ended()
+        self.assertEqual(check.exit_code, 0)
+        self.assertIn(f"login.listen: the certificate of ssl:{service.port}:", check.errors)
+        self.assertEqual(check.errors.count(wanted), 2)
 
     async def test_a_certificate_that_is_not_there(self) -> None:
         service = self.service()

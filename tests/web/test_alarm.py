@@ -7,11 +7,12 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.core.certificates import DAY, note_certificate
 from bbs.core.values import DiskState, State
 from bbs.protocols.stomp.redundant import BrokerCount
 from bbs.rules.fleet_admin import Hold
 from bbs.rules.fleets import SourceFleet
-from bbs.rules.overview import Failures, Overview
+from bbs.rules.overview import Failures, LoginServerRow, Overview
 from bbs.storage.database import DiskSpace
 from bbs.storage.models import Lease, Place, Secret
 from bbs.web.context import ServiceInfo
@@ -39,6 +40,8 @@ FULL = replace(SERVER, id="full", capacity=3)
 
 QUIET = replace(EMPTY, servers=(FULL,))
 """As many servers as there are at least, and nobody waits."""
+
+LOGIN: Any = {"id": "me", "logins": 0, "counts": {}}
 
 LAUNCHING = replace(SERVER, id="new", state=State.LAUNCHING, ready=None, capacity=10)
 
@@ -150,6 +153,50 @@ class Causes(SynchronousTestCase):
         (operator,) = alarms(seen, POLICY, 0.0, True)
         self.assertNotIn("10.0.0", stranger.text + stranger.todo)
         self.assertIn(": n1 (10.0.0.1:3306), n2 (10.0.0.2:3306)", operator.text)
+
+    def ending(self, days: float, servers: int = 1, login: bool = False) -> Any:
+        """The alarm, for an operator and for a stranger, in so many days before a certificate
+        ends."""
+        figures: dict[str, int] = {}
+        note_certificate(figures, 22222, "/etc/bbs/bbs.pem", 1_800_000_000)
+        note_certificate(figures, 22223, "/etc/bbs/new.pem", 1_900_000_000)
+        rows = tuple(replace(SERVER, id=f"s{n}", figures=figures) for n in range(servers))
+        seen = replace(QUIET, servers=() if login else rows)
+        if login:
+            seen = replace(seen, login_servers=(LoginServerRow(**LOGIN, figures=figures),))
+        at = 1_800_000_000 - days * DAY
+        return [[*alarms(seen, POLICY, 0.0, operator, at=at)] for operator in (True, False)]
+
+    def test_a_certificate_that_ends(self) -> None:
+        for days, cause, words in (
+            (15, None, ""),
+            (14, Cause.CERTIFICATE, "expires in 14 days, and then clients that check it refuse"),
+            (1 / 24, Cause.CERTIFICATE, "expires in less than a day, and then"),
+            (0, Cause.EXPIRED, "has expired, so clients that check it refuse to connect"),
+            (-30, Cause.EXPIRED, "expired 30 days ago, so"),
+        ):
+            for login, who in ((False, "app server s0"), (True, "login server me")):
+                operator, stranger = self.ending(days, login=login)
+                self.assertEqual([each.cause for each in operator], [cause] if cause else [])
+                if cause:
+                    self.assertIn(f"The certificate of a server {words}", operator[0].text)
+                    where = f": {who}, port 22222, bbs.pem, 2027-01-15 08:00 UTC"
+                    self.assertTrue(operator[0].text.endswith(where), operator[0].text)
+                    self.assertEqual(stranger[0].text, operator[0].text.removesuffix(where))
+                    self.assertIn("read it again once an hour", stranger[0].todo)
+                    self.assertTrue(stranger[0].urgent)
+
+    def test_certificates_of_many_servers(self) -> None:
+        [[operator], _] = self.ending(3, servers=40)
+        self.assertEqual(operator.text.count("bbs.pem"), 4)
+        self.assertTrue(operator.text.endswith("; and 36 more"))
+
+    def test_the_certificate_of_a_server_that_ran(self) -> None:
+        figures: dict[str, int] = {}
+        note_certificate(figures, 1, "bbs.pem", 1.0)
+        for state in (State.LOST, State.GONE, State.WARM):
+            seen = replace(QUIET, servers=(replace(SERVER, state=state, figures=figures),))
+            self.assertEqual([*alarms(seen, POLICY, 0.0, True, at=9.0)], [])
 
     def test_what_a_provider_says_is_for_operators(self) -> None:
         refused = replace(QUIET, waiting=1, refusal=Hold("you are arn:aws:x", 1.0))
@@ -331,6 +378,26 @@ class OnThePage(MetricsCase):
         self.service.database.disk_is_low = False
         self.pass_time(2)
         self.assertEqual(self.causes(), [])
+
+    def test_a_certificate(self) -> None:
+        """Heartbeats carry when it ends, those of app servers too."""
+        self.watcher()
+        self.service.people("ann")
+        self.pass_time(3)
+        now, (app,) = self.service.wall(), self.service.servers.values()
+        ends = "bbs_fleet_certificate_expires_timestamp_seconds"
+        self.assertNotIn(f"{ends}{{app}}", self.samples())
+        for home, kind in ((app.serving.home, "app"), (self.service.login.home, "login")):
+            for left, told in ((15, []), (13, ["certificate"]), (-1, ["certificate-expired"])):
+                note_certificate(home.tally.figures, 22222, "bbs.pem", now + left * DAY)
+                self.pass_time(12)
+                self.assertEqual(self.causes(), told)
+                self.assertEqual(self.samples()[f"{ends}{{{kind}}}"], int(now + left * DAY))
+            self.assertIn("ALARM: The certificate of a server", self.browser().get("/").body)
+            note_certificate(home.tally.figures, 22222, "bbs.pem", now + 90 * DAY)
+            self.pass_time(12)
+            self.assertEqual(self.causes(), [])
+        self.assertEqual(self.browser().get("/ready").code, 200)
 
     def test_a_disk_without_any_room(self) -> None:
         """The controller cannot write that it lives, and to restart it would not help."""

@@ -426,12 +426,18 @@ def _owned_by(user: int, limit: int) -> peewee.Select:
 def _alone_in(user: int, limit: int) -> peewee.Select:
     """Groups without posts that have this member alone."""
     member = Membership.alias()
-    others = member.select(peewee.SQL("1")).where(
+    others = member.select(member.id).where(
         (member.group == Membership.group) & (member.user != Membership.user)
     )
-    posts = Contribution.select(peewee.SQL("1")).where(Contribution.group == Membership.group)
-    alone = (Membership.user == user) & ~peewee.fn.EXISTS(others) & ~peewee.fn.EXISTS(posts)
+    posts = Contribution.select(Contribution.post).where(Contribution.group == Membership.group)
+    alone = (Membership.user == user) & _has_none(others) & _has_none(posts)
     return Membership.select(Membership.group).where(alone).order_by(Membership.group).limit(limit)
+
+
+def _has_none(query: peewee.ModelSelect[Any]) -> Any:
+    """The condition that a query of the row's finds nothing. For `NOT EXISTS`, MariaDB reads all of
+    the table first."""
+    return peewee.fn.COALESCE(query.limit(1), 0) == 0
 
 
 @statement
@@ -442,10 +448,10 @@ def _newest_group() -> peewee.Select:
 @statement
 def _empty_groups(low: int, high: int, limit: int) -> peewee.Select:
     """Groups with ids from `low` on before `high` that have neither members nor posts."""
-    members = Membership.select(peewee.SQL("1")).where(Membership.group == Group.id)
-    posts = Contribution.select(peewee.SQL("1")).where(Contribution.group == Group.id)
+    members = Membership.select(Membership.id).where(Membership.group == Group.id)
+    posts = Contribution.select(Contribution.post).where(Contribution.group == Group.id)
     some = (Group.id >= low) & (Group.id < high)
-    empty = some & ~peewee.fn.EXISTS(members) & ~peewee.fn.EXISTS(posts)
+    empty = some & _has_none(members) & _has_none(posts)
     return Group.select(Group.id).where(empty).order_by(Group.id).limit(limit)
 
 

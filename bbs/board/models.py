@@ -143,6 +143,7 @@ class PostRow(Table):
     replies = _count()
 
     class Meta:
+        bound = Bound("`posts`", of="account")
         table_name = "post"
 
 
@@ -212,6 +213,7 @@ class Contribution(Table):
         indexes = (
             (("writer", "post"), False),
             (("group", "number"), True),
+            (("group", "writer", "post"), False),
             (("thread", "post"), False),
         )
 
@@ -223,6 +225,7 @@ class RemovedPost(Table):
     number = peewee.BigIntegerField()
 
     class Meta:
+        bound = Bound("`posts`", of="group", share="one for each of its own that is gone")
         table_name = "removed_post"
         primary_key = peewee.CompositeKey("group", "number")
 
@@ -487,11 +490,12 @@ def _to_7(migrator: Migrator) -> None:
 
 
 def _to_8(migrator: Migrator) -> None:
-    """Add what counts of repeated and declined invitations, and blocks of accounts that are
-    gone."""
+    """Add what counts of repeated and declined invitations, blocks of accounts that are gone, and
+    an index by which the posts of each writer in a group are counted."""
     last = peewee.DoubleField(null=True)
     migrator.add_columns("told", times=_number(1), last=last, declined=_number(0))
     migrator.create_table(FormerBlock)
+    migrator.create_table(Contribution)
 
 
 STEPS: Mapping[int, Any] = {

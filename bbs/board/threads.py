@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 import peewee
 
-from bbs.board import blocks, errors, groups, posts, relationships
+from bbs.board import blocks, errors, groups, post_shares, posts, relationships
 from bbs.board.models import (
     LAST_ID,
-    LENGTHS,
     Block,
     Contribution,
     Group,
@@ -22,7 +21,6 @@ from bbs.board.models import (
     Membership,
     PostRow,
     Relationship,
-    RemovedPost,
     ThreadReader,
 )
 from bbs.board.posts import NewPost, Published
@@ -123,8 +121,8 @@ def _group_and_posts(query: peewee.ModelSelect[User], name: str) -> peewee.Selec
 @costs(deliveries=Published.price)
 @asks(_group_and_posts)
 def post_in_group(caller: Caller, name: str, text: str) -> Published:
-    """Publish a text in a group of the caller's. Beyond the quota, the oldest of the group go, and
-    the oldest of the caller."""
+    """Publish a text in a group of the caller's. Beyond the quota, posts of the group go by
+    `post_shares`, and the oldest of the caller."""
     form = as_stored(name, Group.name)
     [(group, random, membership, *counts)] = _group_and_posts(caller, form)
     if group is None:
@@ -155,14 +153,13 @@ def _publish_in(
     if replies and not replies[0]:
         raise errors.NoSuchPost()
     [(number,)] = newest
-    _, _, outdated, [(members, some_blocked)] = together(
+    _, _, _, [(members, some_blocked)] = together(
         _add_contribution.of(own, caller.id, group, number, first, None),
         _read_own.of(group, caller.id, number - 1, number),
-        _up_to.of(group, number - caller.quotas.posts),
+        post_shares.forget_removed.of(group, number - caller.quotas.posts),
         _audience.of(group, caller.id),
     )
-    posts.remove([post for (post,) in outdated])
-    _forget_removed(group, number - caller.quotas.posts)
+    post_shares.make_room(group, number, caller.quotas.posts)
     kind, more = ("reply", {"to": first}) if target else ("post", {})
     event = {**posts.event_of(kind, caller, own, post.text), **more, "group": name}
     # All members hear the group's channel, so each is told alone if some are not to be.
@@ -326,19 +323,6 @@ def _read_own(group: int, user: int, before: int, number: int) -> peewee.Update:
     """Note that the writer has read this post, if there is no unread one before it."""
     own = (Membership.group == group) & (Membership.user == user) & (Membership.read == before)
     return Membership.update(read=number).where(own)
-
-
-@statement
-def _up_to(group: int, number: int) -> peewee.Select:
-    some = (Contribution.group == group) & (Contribution.number <= number)
-    found = Contribution.select(Contribution.post).where(some)
-    return found.order_by(Contribution.number).limit(LENGTHS[-1])
-
-
-@statement
-def _forget_removed(group: int, number: int) -> peewee.Delete:
-    some = (RemovedPost.group == group) & (RemovedPost.number <= number)
-    return RemovedPost.delete().where(some)
 
 
 @statement

@@ -66,7 +66,7 @@ def summary(caller: Caller) -> Mapping[str, object]:
         waiting.of(caller.id, MOST_COUNTED),
         invitations.of(caller.id, Relationship.INVITED_BY, MOST_COUNTED),
         _groups_with_news.of(caller.id),
-        _own_behind.of(caller.id, most),
+        _own_behind.of(caller.id),
     )
     unseen = Counter(dict(own))
     if has_blocked and in_groups:
@@ -84,17 +84,22 @@ def summary(caller: Caller) -> Mapping[str, object]:
 def _count_in_groups(
     news: Sequence[_GroupNews], unseen: Mapping[int, int], most: int
 ) -> list[dict[str, object]]:
-    """How many posts are unread in each group, of the last `most` that it keeps, without so many
-    `unseen` ones."""
+    """How many posts are unread in each group, without so many `unseen` ones: those of the last
+    `most` numbers that are not known to be gone, and the ones before that are there."""
+    since = {group: max(read, newest - most) for group, _, read, newest in news}
     unread = {
-        group: (name, newest - max(read, newest - most) - unseen.get(group, 0))
-        for group, name, read, newest in news
+        group: (name, newest - since[group] - unseen.get(group, 0))
+        for group, name, _, newest in news
     }
+    behind = [(group, read, since[group]) for group, _, read, _ in news if read < since[group]]
+    older = _older.each([(*each, MOST_COUNTED) for each in behind])
+    for (group, *_), [(number,)] in zip(behind, older, strict=True):
+        name, count = unread[group]
+        unread[group] = name, count + number
     gone: dict[int, int] = {}
-    for some in chunks(sorted(news), LENGTHS[-1]):
-        several = padded(some)
-        ids, reads = [each[0] for each in several], [each[2] for each in several]
-        gone |= dict(_count_removed(ids, reads))
+    for some in chunks(sorted(since.items()), LENGTHS[-1]):
+        ids, numbers = zip(*padded(some), strict=True)
+        gone |= dict(_count_removed([*ids], [*numbers]))
     counts = [(name, number - gone.get(group, 0)) for group, (name, number) in unread.items()]
     return [{"group": name, "posts": number} for name, number in counts if number > 0]
 
@@ -152,14 +157,20 @@ def _behind(user: int, after: int, most: int) -> peewee.Select:
 
 
 @statement
-def _own_behind(user: int, most: int) -> peewee.Select:
-    """How many own posts are behind the mark of each group, of the last `most` that it keeps."""
+def _own_behind(user: int) -> peewee.Select:
+    """How many own posts are behind the mark of each group."""
     own = Contribution.select(Contribution.group, peewee.fn.COUNT(Contribution.post))
     member = (Membership.group == Contribution.group) & (Membership.user == user)
-    joined = own.join(Membership, on=member).join(Group, on=(Group.id == Contribution.group))
-    behind = (Contribution.number > Membership.read) & (Contribution.number > Group.posts - most)
-    some = joined.where((Contribution.writer == user) & behind)
-    return some.group_by(Contribution.group)
+    behind = (Contribution.writer == user) & (Contribution.number > Membership.read)
+    return own.join(Membership, on=member).where(behind).group_by(Contribution.group)
+
+
+@statement
+def _older(group: int, read: int, last: int, most: int) -> peewee.Select:
+    """How many posts of a group are behind the mark, up to the number `last`: `most` at the
+    most."""
+    some = (Contribution.group == group) & (Contribution.number > read)
+    return _count(Contribution, some & (Contribution.number <= last), most)
 
 
 @statement
@@ -170,11 +181,11 @@ def _groups_with_news(user: int) -> peewee.Select:
 
 
 @statement
-def _count_removed(groups: Sequence[int], reads: Sequence[int]) -> peewee.Select:
-    """How many posts that were not read are gone, by group."""
-    read = peewee.Case(RemovedPost.group, [*zip(groups, reads, strict=True)])
+def _count_removed(groups: Sequence[int], since: Sequence[int]) -> peewee.Select:
+    """How many posts behind these numbers are gone, by group."""
+    last = peewee.Case(RemovedPost.group, [*zip(groups, since, strict=True)])
     gone = RemovedPost.select(RemovedPost.group, peewee.fn.COUNT(RemovedPost.number))
-    some = RemovedPost.group.in_(groups) & (RemovedPost.number > read)
+    some = RemovedPost.group.in_(groups) & (RemovedPost.number > last)
     return gone.where(some).group_by(RemovedPost.group)
 
 

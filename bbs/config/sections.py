@@ -215,7 +215,12 @@ class Limits:
     groups: int = setting(100, "made by a user", minimum=0, share=ITS_OWN)
     members: int = setting(1000, "of a group", minimum=1, share="one membership in a group")
     inbox: int = setting(16777216, "bytes that wait for a user", minimum=0)
-    posts: int = setting(10000, "of a user, the latest", minimum=1)
+    posts: int = setting(
+        10000,
+        "of a user, and of a group, the latest",
+        minimum=1,
+        share="of a group an equal part, and what others leave",
+    )
     stored: int = setting(
         268435456,
         "bytes of messages of a user; then the oldest go",

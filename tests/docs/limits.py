@@ -23,9 +23,6 @@ HOLES: Mapping[str, str] = {
     "the command listen": "a replay of any number of events for the price of one command",
     "the command new": "counts of 1,000 groups for the price of one command",
     "[limits] inbox": "one friend can fill it",
-    "[limits] posts": "one member can fill the posts of a group",
-    "the table post": "one member can fill the posts of a group",
-    "the table removed_post": "as of posts",
 }
 """What is not declared, as it is not so yet. Nothing may be added here, and what is mended goes."""
 

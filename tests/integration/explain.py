@@ -31,6 +31,7 @@ from bbs.board import (
     names,
     operating,
     ownership,
+    post_shares,
     posts,
     threads,
     unread,
@@ -254,7 +255,7 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         "list-block": guarded(blocks.blocks),
         "leave-group": guarded(groups.leave, "group0"),
         "list-member": guarded(groups.members, "group0"),
-        "new": guarded(user_stats.summary),
+        "new": [*guarded(user_stats.summary), lambda: user_stats._older(1, 2, 3, 4)],
         "posts": [
             *guarded(unread.of_friends),
             lambda: unread.note(unread.Marks({1: 1}, {(1, 1): 1}, {1: 1})),
@@ -272,7 +273,10 @@ def commands() -> dict[str, list[Callable[[], object]]]:
             lambda: threads.delete_post(ann(), own_post()),
             lambda: threads.delete_post(ann(), str(post_in_group())),
         ],
-        "post-group": guarded(threads.post_in_group, "group0", "hello"),
+        "post-group": [
+            *guarded(threads.post_in_group, "group0", "hello"),
+            lambda: post_shares.make_room(1, 10**6, 1),
+        ],
         "group-posts": guarded(unread.of_group, "group0"),
         "mail": guarded(messages.mail, "user5", "hello"),
         "set-status": [
@@ -471,6 +475,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: expiry.expire(NOW - 2900),
             lambda: friendships.forget_told(NOW),
             lambda: posts.forget_unwritten(NOW),
+            lambda: groups.forget_empty(NOW),
             lambda: fleet_transitions.forget_gone(NOW, 100.0),
         ],
     }

@@ -555,6 +555,25 @@ class Threads(ContestCase):
                 self.check_counts()
                 self.assertEqual(self.call(unread.count, bob.id, 1), 0)
 
+    def test_a_flood_of_several_in_a_group(self) -> None:
+        """They make room for each other, and nobody else does."""
+        self.quotas = Quotas(posts=20)
+        people = self.people("dan", "eve", "fay")
+        dan, *flooders = people
+        self.call(groups.create, dan, "crowd")
+        for who in flooders:
+            self.call(groups.join, who, "crowd")
+        first = [self.call(threads.post_in_group, dan, "crowd", "mine").number for _ in range(5)]
+        with contestants(self.database, 2) as together:
+            programmes = [
+                each(*[(threads.post_in_group, who, "crowd", "dot")] * 20) for who in flooders
+            ]
+            for outcomes in together(*programmes):
+                self.assertEqual({outcome.text for outcome in outcomes}, {SUCCESS})
+        left = [post for (post,) in rows(Contribution.select(Contribution.post))]
+        self.assertEqual(len(left), 20)
+        self.assertEqual(sorted(left)[:5], first)
+
     def test_who_posts_and_is_blocked(self) -> None:
         """Whoever blocked somebody finds nothing of theirs unread."""
         with contestants(self.database, 2) as together:

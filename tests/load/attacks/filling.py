@@ -11,7 +11,7 @@ from pathlib import Path
 import peewee
 
 from bbs.board import board
-from bbs.board.models import Group, Inbox, Membership, PostRow, Relationship
+from bbs.board.models import Contribution, Group, Inbox, Membership, PostRow, Relationship
 from bbs.limits.password_hashing import OWASP
 from bbs.rules.accounts import new_channel
 from bbs.storage import migrations, models
@@ -36,7 +36,10 @@ ATTACKER = "mallory"
 ATTACKERS = 200
 
 VICTIM = "victim"
-"""Whom attackers invite."""
+"""Whom attackers invite, and who is with `mallory` in the group `club`, where they have written the
+posts up to the number `OLD`."""
+
+OLD = 10
 
 POSTS, LENGTH = 2_000, 5_000
 """Posts of `author`, and characters of each."""
@@ -103,6 +106,13 @@ def _fill(posts: bool, crowd: bool) -> None:
             for one, other in (pair, pair[::-1])
         ),
     )
+    club = Group.insert(name="club", channel=new_channel(), posts=OLD).execute()
+    _insert(Membership, ({"group": club, "user": ids[name]} for name in (VICTIM, ATTACKER)))
+    numbers = range(1, OLD + 1)
+    _insert(PostRow, ({"id": number, "text": "mine"} for number in numbers))
+    place = {"writer": ids[VICTIM], "group": club}
+    _insert(Contribution, ({**place, "post": number, "number": number} for number in numbers))
+    Inbox.update(posts=OLD, post_bytes=4 * OLD).where(Inbox.user == ids[VICTIM]).execute()
     if posts:
         _insert(PostRow, ({"author": ids["author"], "text": "x" * LENGTH} for _ in range(POSTS)))
     if crowd:

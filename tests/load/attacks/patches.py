@@ -282,6 +282,20 @@ def _shared_invitations() -> None:
     names.MOST_DECLINED = names.SHARE_OF_INVITATIONS = NO_LIMIT
 
 
+def _shared_posts() -> None:
+    """Beyond its quota, the oldest posts of a group go, whoever wrote them."""
+    from bbs.board import post_shares
+    from bbs.board.models import Contribution
+    from bbs.storage.database import rows
+
+    def oldest(group: int, found: object, over: int) -> list[int]:
+        own = Contribution.select(Contribution.post).where(Contribution.group == group)
+        return [post for (post,) in rows(own.order_by(Contribution.number).limit(over))]
+
+    names: Any = post_shares
+    names._oldest_of_most = oldest
+
+
 def _client_bounds() -> None:
     """A client decodes whatever a server sends, and joins all of it."""
     from bbs.client import client, connection, replies
@@ -341,6 +355,7 @@ PATCHES: Mapping[str, Callable[[], None]] = {
     "told-once": _told_once,
     "ended-groups": _ended_groups,
     "shared-invitations": _shared_invitations,
+    "shared-posts": _shared_posts,
     "visit-turns": _visit_turns,
     "client-bounds": _client_bounds,
 }

@@ -1,4 +1,4 @@
-"""Attacks on what several people share: names of groups, and room for invitations."""
+"""Attacks on what several people share: groups, and room for posts and invitations."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 
 from tests.load.attacks.filling import ATTACKER, VICTIM
 from tests.load.attacks.values import Attack, Outcome
+
+KEPT = 500
+"""Posts that a group keeps, where that is attacked."""
 
 INVITERS = 20
 
@@ -21,6 +24,12 @@ def _taken(flood: Mapping[str, Any]) -> int:
     """Requests that succeeded."""
     taken: int = flood["answered"] - sum(flood["codes"].values())
     return taken
+
+
+def _nothing_gone(outcome: Outcome) -> Sequence[str]:
+    """The oldest post of the victim, who asks for it in the second flood, is there to the end."""
+    gone = outcome.floods[1]["codes"].get("no-such-post", 0)
+    return ["the victim's posts are gone"] if gone else []
 
 
 def _short_list(outcome: Outcome) -> Sequence[str]:
@@ -48,6 +57,25 @@ def _declined_for_good(outcome: Outcome) -> Sequence[str]:
 
 
 SHARES: tuple[Attack, ...] = (
+    Attack(
+        "dots",
+        "one user posts dots in a group on 2 connections, while another reads what they wrote",
+        (
+            {"port": "app", "connections": 2, "payload": "post-group {token} club .\n"},
+            {
+                "port": "app",
+                "connections": 1,
+                "user": 1,
+                "payload": "thread {token} 1\n",
+                "in_turn": True,
+                "pause": 0.1,
+            },
+        ),
+        ("shared-posts",),
+        users=(ATTACKER, VICTIM),
+        options={"limits.posts": KEPT},
+        shows=_nothing_gone,
+    ),
     Attack(
         "empty-groups",
         "one user makes groups and leaves them in a loop, while another lists all groups",

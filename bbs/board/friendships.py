@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import peewee
 
-from bbs.board import blocks, errors, inboxes, relationships
+from bbs.board import blocks, errors, heard, inboxes, relationships
 from bbs.board.models import (
     LENGTHS,
     STATUS_LENGTH,
@@ -52,10 +52,6 @@ for others, whom those do not take it from again."""
 MOST_DECLINED = 2
 """How often the same person may be declined: they invite no more then until that is forgotten."""
 
-QUIET = 3600.0
-"""Seconds after somebody was told of an invitation in which the same inviter tells them nothing
-again, unless they accept it: `invite`, `block` and `unblock` in a loop told 89 times a second."""
-
 FORGOTTEN_AFTER, FORGOTTEN_AT_ONCE = 86_400.0, 256
 """Seconds until it is forgotten when somebody was told or declined, as long as the longest period
 of a rate, and how many of these one transaction removes."""
@@ -95,8 +91,8 @@ class Notification:
 
 @asks(relationships.correspondent)
 def invite(caller: Caller, name: str) -> Notification | None:
-    """Invite `name` to be a friend; returns the notification for them, unless they were told of an
-    invitation of the caller's within `QUIET`."""
+    """Invite `name` to be a friend; returns the notification for them, unless they were told of
+    one of that name lately, or of many (`bbs.board.heard`)."""
     [(other, channel, stands, _, blocked_by, server, blocked)] = relationships.correspondent(
         caller, as_stored(name)
     )
@@ -117,7 +113,7 @@ def invite(caller: Caller, name: str) -> Notification | None:
     inboxes.lock([caller.id, other])
     blocks.check(caller, other, name)
     telling = _check_invitation(caller, other, name)
-    _relate(caller.id, Relationship.INVITED, other, Relationship.INVITED_BY, telling.note)
+    _relate(caller.id, Relationship.INVITED, other, Relationship.INVITED_BY, *telling.notes)
     if not telling.is_due:
         return None
     text = f"{caller.name} invites you"
@@ -138,10 +134,10 @@ def accept(caller: Caller, name: str) -> Notification:
         raise errors.NotInvitedBy(name)
     # New rows, whose ids give the friendship its place in the order.
     # An inviter who was accepted is heard again when the friendship has ended.
-    told = _forget_pair.of(other, caller.id)
+    told = (_forget_pair.of(other, caller.id), heard.forget_name(caller.id, name))
     # What either posted before counts as read; whoever posts needs the lock on the inbox first.
     read = newest or 0
-    _relate(caller.id, Relationship.FRIEND, other, Relationship.FRIEND, told, read=read)
+    _relate(caller.id, Relationship.FRIEND, other, Relationship.FRIEND, *told, read=read)
     text = f"{caller.name} is your friend now"
     event = {"event": "friend", "with": caller.name, "text": text}
     return Notification(channel, event, (server,))
@@ -304,15 +300,15 @@ def _end(caller: Caller, name: str, kind: str, others_kind: str, note: Any = Non
 
 
 class Telling(NamedTuple):
-    """The statement that notes an invitation, and whether the other `is_due` to be told of it."""
+    """The statements that note an invitation, and whether the other `is_due` to be told of it."""
 
-    note: Any
+    notes: Sequence[Any]
     is_due: bool
 
 
 def _check_invitation(caller: Caller, other: int, name: str) -> Telling:
     """Refuse an invitation that is one too many; returns what is noted of it."""
-    told, lately, invited, invited_by = _check_room(
+    told, lately, heard_of, invited, invited_by = _check_room(
         caller,
         other,
         name,
@@ -324,7 +320,7 @@ def _check_invitation(caller: Caller, other: int, name: str) -> Telling:
         raise errors.TooManyInvitations()
     if invited_by or (told and _is_declined(other, told[0][-1])):
         raise errors.HasTooManyInvitations(name)
-    return telling(caller, other, told, lately)
+    return telling(caller, other, told, lately, heard_of)
 
 
 def _is_declined(user: int, times: int) -> bool:
@@ -336,32 +332,43 @@ def _is_declined(user: int, times: int) -> bool:
 
 
 def looks_at_telling(caller: Caller, other: int) -> list[Any]:
-    """Two statements whose results `telling` takes."""
+    """Three statements whose results `telling` takes."""
     rate, now = caller.quotas.invitations, caller.now
     return [
         _told.of(caller.id, other),
         # Times ahead are from a clock that was set back since, or from another machine.
         _lately.of(caller.id, now - rate.period, now + rate.period),
+        heard.look(caller, other),
     ]
 
 
-def telling(caller: Caller, other: int, told: Sequence[Any], lately: Sequence[Any]) -> Telling:
+def telling(
+    caller: Caller,
+    other: int,
+    told: Sequence[Any],
+    lately: Sequence[Any],
+    heard_of: Sequence[Any],
+) -> Telling:
     """What is noted of an invitation, of which the other is told, unless they were told of another
-    of the caller's within `QUIET`.
+    of the caller's within `heard.QUIET`, or of many from the caller's network.
 
     :raises InvitesTooMany: the caller has made as many invitations as the quota allows.
     """
     rate, now = caller.quotas.invitations, caller.now
     if int(lately[0][0] or 0) >= rate.count:
         raise errors.InvitesTooMany()
+    is_due = heard.is_due(caller, heard_of)
+    notes = [heard.note(caller, other)] if is_due else []
     if not told:
-        return Telling(_tell.of(caller.id, other, now), True)
+        return Telling([_tell.of(caller.id, other, now), *notes], is_due)
     number, at, times, last, _ = told[0]
     # Those before count less the longer ago they were, as they have one time for all.
     share = max(0.0, 1.0 - abs(now - max(at, last or at)) / rate.period)
     times = 1 + int(times * share)
-    is_due = abs(now - at) >= QUIET
-    return Telling(_tell_again.of(number, now if is_due else at, times, now), is_due)
+    # Servers of version 7 note here alone that they told somebody.
+    if is_due and abs(now - at) < heard.QUIET:
+        is_due, notes = False, []
+    return Telling([_tell_again.of(number, now if is_due else at, times, now), *notes], is_due)
 
 
 def _check_room(caller: Caller, other: int, name: str, *looks: Any) -> list[Any]:

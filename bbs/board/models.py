@@ -364,6 +364,22 @@ class Told(Table):
         indexes = ((("user", "other"), True),)
 
 
+class Heard(Table):
+    """`user` was told of an invitation, `at` this time in seconds since the epoch: by somebody
+    whose name has this digest, and whose place was taken from `origin` (as `Place` has it). The row
+    outlives the account of whoever invited. Servers of version 7 make none."""
+
+    id = peewee.BigAutoField()
+    user = peewee.ForeignKeyField(User, on_delete="CASCADE", index=False)
+    name = peewee.CharField(32)
+    origin = peewee.CharField(64)
+    at = peewee.DoubleField(index=True)
+
+    class Meta:
+        bound = Bound("100 of an hour", of="account", share="20 of those at an address")
+        indexes = ((("user", "at"), False),)
+
+
 class Skeleton(Table):
     """What the name of `user` looks like: each of its skeletons, as `skeleton_digests` has them. An
     account that a server of version 5 makes while it runs beside has none."""
@@ -404,6 +420,7 @@ MODELS: tuple[type[Table], ...] = (
     Inbox,
     Delivery,
     Told,
+    Heard,
     *MODELS_OF_6,
 )
 
@@ -490,11 +507,13 @@ def _to_7(migrator: Migrator) -> None:
 
 
 def _to_8(migrator: Migrator) -> None:
-    """Add what counts of repeated and declined invitations, blocks of accounts that are gone, and
-    an index by which the posts of each writer in a group are counted."""
+    """Add what counts of repeated and declined invitations, of whose invitations people were told,
+    blocks of accounts that are gone, and an index by which the posts of each writer in a group are
+    counted."""
     last = peewee.DoubleField(null=True)
     migrator.add_columns("told", times=_number(1), last=last, declined=_number(0))
     migrator.create_table(FormerBlock)
+    migrator.create_table(Heard)
     migrator.create_table(Contribution)
 
 

@@ -108,7 +108,7 @@ def _set_private(caller: Caller, name: str, private: bool) -> None:
 @asks(_owned_and_person)
 def invite(caller: Caller, name: str, person: str) -> friendships.Notification | None:
     """Let a person join the group `name`, even if it is private. Returns the notification for them,
-    unless they were told of an invitation of the caller's within `friendships.QUIET`."""
+    unless they were told of an invitation of the caller's lately (`bbs.board.heard`)."""
     group, other = _find_both(caller, name, person)
     if other.id == caller.id:
         raise errors.InvitesSelf()
@@ -139,7 +139,7 @@ def invite(caller: Caller, name: str, person: str) -> friendships.Notification |
     ):
         raise errors.HasTooManyInvitations(other.name)
     telling = friendships.telling(caller, other.id, *told)
-    together(_add_invitation.of(group.id, other.id, caller.id), telling.note)
+    together(_add_invitation.of(group.id, other.id, caller.id), *telling.notes)
     if not telling.is_due:
         return None
     text = f"{caller.name} invites you to {group.name}"

@@ -10,6 +10,7 @@ from bbs.board import (
     former,
     friendships,
     groups,
+    heard,
     history,
     messages,
     models,
@@ -136,6 +137,7 @@ def sweep(now: float) -> int:
         or posts.forget_unwritten(now)
         or groups.forget_empty(now)
         or former.forget(now)
+        or heard.forget(now)
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bbs.board import blocks, errors, friendships, relationships
+from bbs.board import blocks, errors, friendships, heard, relationships
 from bbs.board.models import Relationship
 from bbs.core.values import Quotas, Rate
 from bbs.rules import accounts, auth
@@ -179,6 +179,7 @@ class Inviting(RulesCase):
         self.assertEqual(self.call(friendships.forget_told, self.now + 86_399), 0)
         self.assertEqual(self.call(friendships.forget_told, self.now + 86_401), 1)
         self.assertEqual(self.call(friendships.forget_told, self.now + 86_401), 0)
+        self.call(heard.forget, self.now + 86_401)
         self.call(friendships.decline, self.bob, "ann")
         self.assertIsNotNone(self.call(friendships.invite, self.ann, "bob"))
 

@@ -259,9 +259,9 @@ def _long_texts() -> None:
 
 def _told_once() -> None:
     """People are told of each invitation."""
-    from bbs.board import friendships
+    from bbs.board import heard
 
-    names: Any = friendships
+    names: Any = heard
     names.QUIET = 0.0
 
 

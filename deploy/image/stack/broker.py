@@ -38,14 +38,24 @@ TEXT = """\
 </beans>
 """
 USER = '          <authenticationUser username={} password={} groups="bbs"/>'
-LOG = """\
+LOGS = {
+    "log4j.properties": """\
+log4j.rootLogger=INFO, console
+log4j.appender.console=org.apache.log4j.ConsoleAppender
+log4j.appender.console.layout=org.apache.log4j.PatternLayout
+log4j.appender.console.layout.ConversionPattern=%-5p %m %c%n
+""",
+    "log4j2.properties": """\
 rootLogger.level = info
 rootLogger.appenderRef.console.ref = console
 appender.console.type = Console
 appender.console.name = console
 appender.console.layout.type = PatternLayout
 appender.console.layout.pattern = %-5p %m %c%n
-"""
+""",
+}
+"""What is logged, for Log4j 1.2, with which Debian and Ubuntu build ActiveMQ 5.17, and for Log4j 2,
+with which others build it. Each reads its own alone."""
 
 
 def credential(url):
@@ -95,7 +105,7 @@ def main():
     FOLDER.mkdir(exist_ok=True)
     shutil.chown(FOLDER, "root", "activemq")
     FOLDER.chmod(0o750)
-    for name, text in (("activemq.xml", document(urls)), ("log4j2.properties", LOG)):
+    for name, text in {"activemq.xml": document(urls), **LOGS}.items():
         file = FOLDER / name
         os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o640))
         shutil.chown(file, "root", "activemq")

@@ -61,6 +61,8 @@ class Templates:
             id = answer.findtext(".//{*}launchTemplateId", "")
             self.by_id[id] = Template(id, asked["LaunchTemplateName"], {1: _data(asked)})
             return
+        if action == "DescribeLaunchTemplates":
+            return
         template = self.find(asked.get("LaunchTemplateId"), asked.get("LaunchTemplateName"))
         if action == "CreateLaunchTemplateVersion":
             data = _data(asked)

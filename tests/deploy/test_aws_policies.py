@@ -311,6 +311,7 @@ class LoginServer(PolicyTestCase):
                 "ec2:CreateFleet",
                 "ec2:CreateLaunchTemplate",
                 "ec2:DeleteLaunchTemplate",
+                "ec2:DescribeLaunchTemplates",
                 "ec2:CreateTags",
             },
         )
@@ -453,7 +454,10 @@ class LoginServer(PolicyTestCase):
                 for context in (requested, {"aws:RequestTag/bbs:launch": "l"})
             ),
             Request("ec2:ModifyInstanceAttribute", instance, ours),
-            Request("ec2:DescribeInstances", "*", {"aws:RequestedRegion": "eu-north-1"}),
+            *(
+                Request(f"ec2:Describe{what}", "*", {"aws:RequestedRegion": "eu-north-1"})
+                for what in ("Instances", "LaunchTemplates")
+            ),
             Request("ec2:DescribeInstanceAttribute", instance, ours),
             Request("ec2:CreateLaunchTemplateVersion", arn("ec2", "launch-template/lt-1"), ours),
             Request("ssm:GetParameter", arn("ssm", "parameter/bbs/other")),

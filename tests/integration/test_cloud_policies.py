@@ -129,6 +129,7 @@ class FleetsDay(CloudCase):
                 "DescribeImages",
                 "DescribeInstances",
                 "DescribeLaunchTemplateVersions",
+                "DescribeLaunchTemplates",
                 "RunInstances",
                 "StartInstances",
                 "StopInstances",

@@ -131,6 +131,7 @@ class EC2Client(Service):
     describe_images = partialmethod(_call, "DescribeImages")
     describe_instances = partialmethod(_call, "DescribeInstances")  # one page
     describe_launch_template_versions = partialmethod(_call, "DescribeLaunchTemplateVersions")
+    describe_launch_templates = partialmethod(_call, "DescribeLaunchTemplates")  # one page
     start_instances = partialmethod(_call, "StartInstances")
     stop_instances = partialmethod(_call, "StopInstances")
     terminate_instances = partialmethod(_call, "TerminateInstances")

@@ -22,6 +22,7 @@ class Verdict(Enum):
     ELSEWHERE = "not done; try another instance type or subnet"
     NO_SPOT = "not done, and impossible as Spot"
     QUOTA = "not done; the quota of this instance family, on demand or as Spot, is reached"
+    NOT_YET = "not done: EC2 does not know yet what was just made; ask later"
     NOT_NOW = "impossible in the instance's present state; ask later"
     NOT_FOUND = "unknown instance, perhaps only for now"
     TOKEN_USED = "the token belongs to another launch that exists"  # nosec B105 # not a secret
@@ -29,7 +30,7 @@ class Verdict(Enum):
     REFUSED = "not done, and impossible until an operator acts"
 
 
-LATER = (Verdict.UNASKED, Verdict.AGAIN, Verdict.THROTTLED)
+LATER = (Verdict.UNASKED, Verdict.AGAIN, Verdict.THROTTLED, Verdict.NOT_YET)
 """Verdicts that say nothing about the request itself."""
 
 LACKS = (Verdict.ELSEWHERE, Verdict.NO_SPOT, Verdict.QUOTA)

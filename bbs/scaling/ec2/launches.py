@@ -59,18 +59,19 @@ _log = Logger()
 
 @dataclass(eq=False, repr=False)
 class InstanceLauncher:
-    """Makes launches for `owner`. `known` learns the instances."""
+    """Makes launches of the fleet `fleet_id` for `owner`. `known` learns the instances."""
 
     client: EC2Client
     config: EC2
     known: InstanceStates
     clock: IReactorTime
     owner: ILaunchOwner
+    fleet_id: str
 
     def __post_init__(self) -> None:
         self._seconds = self.clock.seconds
         self._sources = LaunchSources(self.client, self.config, self.clock)
-        self._fleets = SpotFleets(self.client, self.clock)
+        self._fleets = SpotFleets(self.client, self.clock, self.fleet_id)
         self._placement = LaunchPlacement(self.config, self.clock, self._fleets)
         self._staying: Counter[str] | None = None  # The servers in each subnet; else all living.
         self._written: dict[str, Strategy] = {}
@@ -252,6 +253,16 @@ class InstanceLauncher:
     def forget(self, launch_id: str) -> None:
         for known in (self._written, self._doubts, self._missed):
             known.pop(launch_id, None)
+
+    def give_up(self, launch_id: str) -> None:
+        """Forget a launch that nobody asks for again."""
+        self.forget(launch_id)
+        self._fleets.forget(launch_id)
+
+    def sweep(self) -> None:
+        """Delete what launches by CreateFleet have left behind, if there are any."""
+        if len(spot_fleet.spot_pools(self.config)) > 1:
+            self._fleets.sweep(self._written)
 
     async def _take(self, launch_id: str, strategy: Strategy | None) -> None:
         """Have it written down that the launch is asked for by this strategy."""

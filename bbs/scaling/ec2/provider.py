@@ -107,7 +107,9 @@ class EC2Provider(Service):
         self._shared = SingleFlight()
         self._find = Batch(reactor, self._describe_launches)
         self._lifecycle = InstanceLifecycle(reactor, client, self._machines)
-        self._launches = InstanceLauncher(client, config, self._machines, reactor, self)
+        self._launches = InstanceLauncher(
+            client, config, self._machines, reactor, self, self.fleet_id
+        )
         self._names = BatchNames(client, reactor)
         self._without_address = False
         self._unseen: set[str] = set()  # launches that were looked for in vain
@@ -276,6 +278,7 @@ class EC2Provider(Service):
         shown = await self._describe()
         self._machines.described_all(shown)
         self._names.name(shown)
+        self._launches.sweep()
         now = self.reactor.seconds()
         if now - self._last_list > REMEMBERED:
             self._first_list = now
@@ -343,7 +346,7 @@ class EC2Provider(Service):
     async def _end_launch(self, launch_id: str) -> None:
         await self._shared.settled(launch_id)
         own = await self._own(launch_id)
-        self._launches.forget(launch_id)
+        self._launches.give_up(launch_id)
         self._unseen.discard(launch_id)
         for machine in own:
             if not machine.ends:

@@ -71,6 +71,7 @@ RATES: Mapping[str, ThrottleRate] = {
     "DescribeImages": _DESCRIBES,
     "DescribeInstances": _DESCRIBES,
     "DescribeLaunchTemplateVersions": _DESCRIBES,
+    "DescribeLaunchTemplates": _DESCRIBES,
     "RunInstances": _LAUNCHES,
     "StartInstances": _LAUNCHES,
     "StopInstances": ThrottleRate(50, 5.0, CHANGING_PATIENCE, 1000, 20.0),

@@ -7,7 +7,7 @@ tried.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,6 +36,9 @@ KINDS = {
 """Which faults an action has; those of `describe`, if it is none of these."""
 
 DAY = 86400.0
+
+UNKNOWN = 0.1
+"""The share of fleets for which EC2 does not know yet a template that was made a moment ago."""
 
 THROTTLED = 0.7
 """The share of calls that are too many, while calls are throttled and have been tried again."""
@@ -172,8 +175,8 @@ class Account:
         self.clock_code = "RequestExpired"
         self.allows_fleets = True
         """Whether the login servers may ask for fleets."""
-        self.templates: dict[str, Mapping[str, Any]] = {}
-        """The data of the launch templates that were made, by name."""
+        self.templates: dict[str, tuple[Mapping[str, Any], float]] = {}
+        """The parameters of the launch templates that were made, and when, by name."""
         self._touched = touched
         self._chance = cloud.chance
 
@@ -210,7 +213,7 @@ class Account:
             raise refusal(action, "UnauthorizedOperation", status=403)
         if name in self.templates:
             raise refusal(action, "InvalidLaunchTemplateName.AlreadyExistsException")
-        self.templates[name] = parameters["LaunchTemplateData"]
+        self.templates[name] = parameters, self.cloud.clock.seconds()
         return {"LaunchTemplate": {"LaunchTemplateName": name}}
 
     def delete_launch_template(self, owner: Any, **parameters: Any) -> Any:
@@ -218,6 +221,27 @@ class Account:
         if self.templates.pop(parameters["LaunchTemplateName"], None) is None:
             raise refusal("DeleteLaunchTemplate", "InvalidLaunchTemplateName.NotFoundException")
         return {}
+
+    def describe_launch_templates(self, owner: Any, **parameters: Any) -> Any:
+        """DescribeLaunchTemplates, all at once."""
+        if not self.allows_fleets:
+            raise refusal("DescribeLaunchTemplates", "UnauthorizedOperation", status=403)
+        wanted = {each["Name"]: each["Values"] for each in parameters["Filters"]}
+        return {
+            "LaunchTemplates": [
+                {"LaunchTemplateName": name, "Tags": tags}
+                for name, tags in self.templates_with(wanted["tag:bbs:fleet-id"])
+            ]
+        }
+
+    def templates_with(self, fleet_ids: Container[str]) -> list[tuple[str, list[dict[str, str]]]]:
+        """The names and tags of the launch templates of these fleets."""
+        return [
+            (name, tags)
+            for name, (made, _) in self.templates.items()
+            for tags in [made["TagSpecifications"][0]["Tags"]]
+            if any(tag["Key"] == "bbs:fleet-id" and tag["Value"] in fleet_ids for tag in tags)
+        ]
 
     def create_fleet(self, owner: Any, **parameters: Any) -> Any:
         """CreateFleet of one Spot instance, in any pool that has capacity."""
@@ -233,9 +257,11 @@ class Account:
         action, errors, ways = "CreateFleet", [], []
         for config in parameters["LaunchTemplateConfigs"]:
             name = config["LaunchTemplateSpecification"]["LaunchTemplateName"]
-            if name not in self.templates:
+            made, since = self.templates.get(name, ({}, 0.0))
+            is_new = self.cloud.clock.seconds() - since < self.cloud.lag
+            if not made or (is_new and self._chance.random() < UNKNOWN):
                 raise refusal(action, "InvalidLaunchTemplateName.NotFoundException")
-            ways += [(self.templates[name], each) for each in config["Overrides"]]
+            ways += [(made["LaunchTemplateData"], each) for each in config["Overrides"]]
         self._chance.shuffle(ways)
         for data, override in ways:
             asked = {

@@ -493,6 +493,11 @@ class World:
             launches, moves = (b - a for a, b in zip(before[fleet], fleet.churn(), strict=True))
             if launches or moves:
                 self.complain(f"at rest {fleet.name} has {launches} launches and {moves} moves")
+        for fleet in self._living():
+            left = self.account.templates_with([fleet.database.call(fleets.fleet_id)])
+            if left and self.account.allows_fleets:
+                names = ", ".join(name for name, _ in left)
+                self.complain(f"at rest {fleet.name} has launch templates: {names}")
         self.complaints += self._wrong()
 
     def _living(self) -> list[Fleet]:

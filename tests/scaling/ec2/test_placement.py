@@ -16,7 +16,14 @@ from bbs.scaling.ec2 import spot_fleet
 from bbs.scaling.ec2.errors import EC2Error, Verdict
 from bbs.scaling.ec2.launch_request import LaunchStrategy, strategies
 from bbs.scaling.ec2.launches import LACK_REMEMBERED, LaunchPlacement
-from bbs.scaling.ec2.spot_fleet import MOST_POOLS, fleet_of, parse, spot_pools
+from bbs.scaling.ec2.spot_fleet import (
+    MOST_POOLS,
+    SPREADS,
+    SWEEP_INTERVAL,
+    fleet_of,
+    parse,
+    spot_pools,
+)
 from bbs.scaling.ec2.throttle import NOT_ASKED
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
 from tests.scaling.ec2.case import CONFIG, ProviderCase, no_answer
@@ -341,7 +348,8 @@ class Fleets(SpotCase):
 
     def patch_log(self):
         said = []
-        self.patch(spot_fleet, "_log", SimpleNamespace(warn=lambda *_, error: said.append(error)))
+        log = SimpleNamespace(warn=lambda *_, error: said.append(error), info=lambda *_, **__: None)
+        self.patch(spot_fleet, "_log", log)
         return said
 
     def provider_that_writes(self, **changes):
@@ -534,6 +542,133 @@ class Fleets(SpotCase):
         self.ec2.errors.clear()
         self.launched("b", self.spot)
         self.clock.pump([1.0] * 60)
+        self.assertEqual(self.ec2.templates, {})
+
+    def test_templates_of_a_fleet_that_is_refused(self):
+        self.ec2.errors["create_fleet"] = [client_error("UnauthorizedOperation", 403)]
+        self.launched("a", self.spot)
+        self.assertEqual(len(self.ec2.named("create_launch_template")), 1)
+        self.assertEqual(self.ec2.templates, {})
+
+    def test_templates_of_a_launch_that_is_given_up(self):
+        """While it may be asked for again its template stays."""
+        self.ec2.errors["create_fleet"] = [no_answer() for _ in range(3)]
+        self.failureResultOf(self.launch("a", self.spot), ProviderUnavailable)
+        self.assertEqual([*self.ec2.templates], ["bbs-a-credits"])
+        self.successResultOf(self.end("a", self.spot))
+        self.assertEqual(self.ec2.templates, {})
+
+    def die(self, launch_id="a", **changes):
+        """A controller dies after it has made a launch's template; the template's name."""
+        before = {*self.ec2.templates}
+        self.ec2.errors["create_fleet"] = [no_answer() for _ in range(3)]
+        dying = self.controller(spot=True, **changes)
+        self.failureResultOf(self.launch(launch_id, dying), ProviderUnavailable)
+        self.successResultOf(dying.client.stopService())
+        [left] = {*self.ec2.templates} - before
+        return left
+
+    def sweep(self, provider):
+        """A controller looks at the fleet, as often as it looks for templates."""
+        for _ in range(3):
+            self.listed(provider)
+            self.clock.advance(SWEEP_INTERVAL)
+
+    def test_templates_of_a_controller_that_died(self):
+        """A later one deletes them, many or few, once no other can be asking by them."""
+        left = [self.die(f"launch-{number}") for number in range(5)]
+        later = self.controller(spot=True)
+        self.listed(later)
+        self.clock.advance(SWEEP_INTERVAL - 1)
+        self.listed(later)
+        self.assertEqual([*self.ec2.templates], left)
+        self.clock.advance(1)
+        self.listed(later)
+        self.assertEqual(self.ec2.templates, {})
+        self.assertEqual(len(self.ec2.named("describe_launch_templates")), 4)
+
+    def test_templates_that_are_not_this_fleets(self):
+        """Neither by what EC2 describes, nor if it describes others too."""
+        other = self.die(fleet_id="fedcba9876543210")
+        mine = self.die("b")
+        named = {**self.ec2.templates[mine], "LaunchTemplateName": "operators"}
+        untagged = {**self.ec2.templates[mine], "TagSpecifications": [{"Tags": []}]}
+        self.ec2.templates |= {"operators": named, "bbs-c": untagged}
+        for self.ec2.heeds in (True, False):
+            self.sweep(self.controller(spot=True))
+            self.assertEqual([*self.ec2.templates], [other, "operators", "bbs-c"])
+
+    def test_templates_of_launches_that_are_asked_for(self):
+        """The successor asks for the launch again."""
+        left = self.die()
+        successor = self.controller(spot=True)
+        successor.know_strategies({"a": self.FIRST}, {"a"})
+        self.sweep(successor)
+        self.assertEqual([*self.ec2.templates], [left])
+        successor.forget_strategies()
+        self.sweep(successor)
+        self.assertEqual(self.ec2.templates, {})
+
+    def test_no_right_to_see_templates(self):
+        """That is said once, and launches go on."""
+        self.die()
+        denied = client_error("UnauthorizedOperation", 403)
+        self.ec2.errors["describe_launch_templates"] = [denied] * 9
+        later = self.controller(spot=True)
+        for _ in range(3):
+            self.sweep(later)
+        self.assertRegex(self.refused.pop(), "DescribeLaunchTemplates.*lacks a right")
+        self.assertEqual(self.refused, [])
+        self.launched("b", later)
+        self.assertTrue(self.of("b", later).endswith("as Spot"))
+
+    def test_who_asks_for_no_fleets_looks_for_no_templates(self):
+        self.sweep(self.controller())
+        self.assertEqual(self.ec2.named("describe_launch_templates"), [])
+
+    def test_a_template_that_ec2_does_not_know_yet(self):
+        """It is asked again, and neither for other pools nor in ten minutes."""
+        self.ec2.is_behind = True
+        provider = self.provider_that_writes()
+        for _ in range(3):
+            failure = self.failureResultOf(self.launch("a", provider), ProviderUnavailable)
+            self.assertIn("does not know the new launch template yet", str(failure.value))
+            self.clock.advance(2.0)
+        self.ec2.is_behind = False
+        self.launched("a", provider)
+        self.assertEqual((self.asked(), self.refused), ([], []))
+        self.assertEqual(self.alive(), ["i-1"])
+        self.assertEqual(self.written, {"a": self.FIRST})
+        tokens = {each["ClientToken"] for each in self.ec2.named("create_fleet")}
+        self.assertEqual(len(tokens), 1)
+
+    def test_an_answer_that_does_not_know_it_yet(self):
+        """It stays the answer to its token, so there is another; a successor finds the way."""
+        unknown = "InvalidLaunchTemplateName.NotFoundException"
+        self.ec2.refuses = {("t3.micro", "s-1"): unknown, ("t3.small", "s-1"): unknown}
+        provider = self.provider_that_writes()
+        for _ in range(2):
+            self.failureResultOf(self.launch("a", provider), ProviderUnavailable)
+        self.ec2.refuses = {}
+        successor = self.controller(spot=True)
+        successor.know_strategies(self.written, {"a"})
+        for _ in range(2):
+            self.failureResultOf(self.launch("a", successor), ProviderUnavailable)
+        self.launched("a", successor)
+        tokens = [each["ClientToken"] for each in self.ec2.named("create_fleet")]
+        self.assertEqual(tokens[:2], tokens[2:4])
+        self.assertEqual(len({*tokens}), 3)
+        self.assertEqual((self.asked(), self.refused), ([], []))
+        self.assertEqual(self.alive(), ["i-1"])
+
+    def test_a_template_that_ec2_never_knows(self):
+        """Then it is asked pool by pool."""
+        self.ec2.is_behind = True
+        provider = self.provider_that_writes()
+        self.failureResultOf(self.launch("a", provider), ProviderUnavailable)
+        self.clock.advance(SPREADS)
+        self.launched("a", provider)
+        self.assertEqual(self.asked(), [LaunchStrategy("t3.micro", "s-1", spot=True)])
         self.assertEqual(self.ec2.templates, {})
 
     def test_types_without_credits(self):

@@ -94,6 +94,12 @@ ANSWERS = [
         </launchTemplateData></item></launchTemplateVersionSet>""",
     ),
     (
+        "DescribeLaunchTemplates",
+        """<launchTemplates><item><launchTemplateId>lt-1</launchTemplateId>
+        <launchTemplateName>bbs-l</launchTemplateName><tagSet><item><key>bbs:launch</key>
+        <value>l</value></item></tagSet></item></launchTemplates><nextToken>n</nextToken>""",
+    ),
+    (
         "CreateFleet",
         """<fleetId>fleet-1</fleetId><errorSet><item><errorCode>UnfulfillableCapacity</errorCode>
         <errorMessage>because</errorMessage><launchTemplateAndOverrides><overrides>

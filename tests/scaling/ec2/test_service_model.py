@@ -90,6 +90,14 @@ CALLS: list[tuple[str, Mapping[str, Any]]] = [
         {"LaunchTemplateName": "bbs", "Versions": ["$Default", "3"], "ResolveAlias": True},
     ),
     ("describe_launch_template_versions", {"LaunchTemplateId": "lt-1", "Versions": ["$Latest"]}),
+    (
+        "describe_launch_templates",
+        {
+            "Filters": [{"Name": "tag:bbs:fleet-id", "Values": ["0123456789abcdef"]}],
+            "MaxResults": 200,
+            "NextToken": "a+b/c==",
+        },
+    ),
     # boto3 adds a ClientToken of its own.
     (
         "create_launch_template",

@@ -114,6 +114,7 @@ class Paced(GateCase):
             ("DescribeImages", (100, 20.0), (0, 0.0)),
             ("DescribeInstances", (100, 20.0), (0, 0.0)),
             ("DescribeLaunchTemplateVersions", (100, 20.0), (0, 0.0)),
+            ("DescribeLaunchTemplates", (100, 20.0), (0, 0.0)),
             ("RunInstances", (5, 2.0), (1000, 2.0)),
             ("StartInstances", (5, 2.0), (1000, 2.0)),
             ("StopInstances", (50, 5.0), (1000, 20.0)),

@@ -102,6 +102,8 @@ class MemoryEC2:
         """How a fleet's answer refuses a type in a subnet."""
         self.templates: dict[str, dict[str, Any]] = {}
         """The parameters of the launch templates that were created, by name."""
+        self.is_behind = False
+        """Whether CreateFleet knows no template yet."""
         self._tokens: dict[str, tuple[dict[str, Any], list[str]]] = {}
         self._fleets: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
 
@@ -237,6 +239,21 @@ class MemoryEC2:
             raise client_error("InvalidLaunchTemplateName.NotFoundException")
         return {}
 
+    def describe_launch_templates(self, **parameters: Any) -> Mapping[str, Any]:
+        """Those with the tags that are asked for, three at a time."""
+        self._called("describe_launch_templates", parameters)
+        found = []
+        for name, made in self.templates.items():
+            tags = made["TagSpecifications"][0]["Tags"]
+            held = {(f"tag:{tag['Key']}", tag["Value"]) for tag in tags}
+            held |= {("tag-key", tag["Key"]) for tag in tags}
+            wanted = [{(f["Name"], v) for v in f["Values"]} for f in parameters["Filters"]]
+            if not self.heeds or all(each & held for each in wanted):
+                found.append({"LaunchTemplateName": name, "Tags": tags})
+        start = int(parameters.get("NextToken", 0))
+        more = {"NextToken": str(start + 3)} if found[start + 3 :] else {}
+        return {"LaunchTemplates": found[start : start + 3], **more}
+
     def create_fleet(self, **parameters: Any) -> Mapping[str, Any]:
         """The first override that has capacity; asked again, the same answer."""
         self._called("create_fleet", parameters)
@@ -253,7 +270,7 @@ class MemoryEC2:
         errors = []
         for config in parameters["LaunchTemplateConfigs"]:
             name = config["LaunchTemplateSpecification"]["LaunchTemplateName"]
-            if name not in self.templates:
+            if name not in self.templates or self.is_behind:
                 raise client_error("InvalidLaunchTemplateName.NotFoundException")
             data = self.templates[name]["LaunchTemplateData"]
             for override in config["Overrides"]:

@@ -48,7 +48,7 @@ friends."""
 MOST_LOOKED_THROUGH = 4000
 """Replies that are looked through for those whom the reader has blocked, the shortest threads
 first. The number of replies to the others has all of them: it is nobody's text, and a reply must
-not read a hundred thousand rows. `new` looks through as many posts of groups, the latest."""
+not read a hundred thousand rows."""
 
 FORMER = "former"
 """The phase of a position in `list-block` behind those who are there: accounts that are gone."""

@@ -44,6 +44,7 @@ from bbs.framework import (
     encode_entry,
     gathered,
     has_round_trips,
+    price_of,
     question,
     read_only,
     statement,
@@ -79,14 +80,17 @@ class Marks(NamedTuple):
 
 
 class Unread(NamedTuple):
-    """A reply with unread posts, and the marks to `note` before it is sent."""
+    """A reply with unread posts, the marks to `note` before it is sent, and how many feeds and
+    threads, or posts of a group, were looked at to find them."""
 
     part: Part
     marks: Marks | None
+    looked_at: int
 
     def price(self) -> int:
-        """A command for each 16 KiB of the list."""
-        return self.part.price()
+        """A command for each 16 KiB or 100 posts, or for each 100 friends, threads or posts of a
+        group that are looked at, whichever is most."""
+        return max(self.part.price(), price_of(0, self.looked_at))
 
 
 class _Source(NamedTuple):
@@ -109,10 +113,9 @@ class _Found(NamedTuple):
 
 @question
 def _sources_of(query: peewee.ModelSelect[User]) -> peewee.Select:
-    """The feeds and the threads in which the caller has something unread, and whom the caller has
-    blocked, in JSON."""
-    news = (_feeds_with_news(User.id), _threads_with_news(User.id), blocks.whom(User.id))
-    found: peewee.Select = query.select_extend(*news)
+    """The feeds and the threads in which the caller has something unread, in JSON, and how many
+    there are in all; and whom the caller has blocked, in JSON."""
+    found: peewee.Select = query.select_extend(*_news_of(User.id), blocks.whom(User.id))
     return found
 
 
@@ -121,20 +124,21 @@ class _FriendsReader(NamedTuple):
 
     user: int
     sources: Sequence[_Source]
+    looked_at: int
     blocked: frozenset[int]
 
 
 def _check_friends_reader(caller: Caller) -> _FriendsReader:
-    [(feeds, threads, blocked)] = _sources_of(caller)
-    sources = _read_sources((feeds, threads))
-    return _FriendsReader(caller.id, sources, blocks.read_ids(blocked))
+    [(*news, blocked)] = _sources_of(caller)
+    return _FriendsReader(caller.id, *_read_sources(news), blocks.read_ids(blocked))
 
 
-def _read_sources(row: Sequence[str | None]) -> list[_Source]:
-    """Read the first two columns of what `_sources_of` finds."""
-    feeds, threads = (json.loads(each) if each else () for each in row)
+def _read_sources(row: Sequence[Any]) -> tuple[list[_Source], int]:
+    """Read what `_news_of` finds: the sources with news, and the number of all."""
+    *news, friends, followed = row
+    feeds, threads = (json.loads(each) if each else () for each in news)
     in_threads = [_Source(id, read, last=last) for id, read, last in threads]
-    return [*(_Source(*each) for each in feeds), *in_threads]
+    return [*(_Source(*each) for each in feeds), *in_threads], friends + followed
 
 
 @costs(commands=Unread.price)
@@ -158,7 +162,7 @@ def of_friends(readers: Sequence[_FriendsReader]) -> list[Unread]:
         ],
     )
     return [
-        Unread(part, _marks(each.user, found[each.user], numbers[:count]))
+        Unread(part, _marks(each.user, found[each.user], numbers[:count]), each.looked_at)
         for each, numbers, (part, count) in zip(readers, given, parts, strict=True)
     ]
 
@@ -255,7 +259,11 @@ def of_group(readers: Sequence[_Reader]) -> list[Unread]:
             }
     parts = _parts([[post for _, post, *_ in some] for some in first], entries)
     return [
-        Unread(part, _mark_in_group(reader, [number for number, *_ in numbers], count))
+        Unread(
+            part,
+            _mark_in_group(reader, [number for number, *_ in numbers], count),
+            min(reader.newest - reader.read, MOST_IDS),
+        )
         for reader, numbers, (part, count) in zip(readers, found, parts, strict=True)
     ]
 
@@ -309,9 +317,10 @@ def _keys_and_values(numbers: Mapping[int, int]) -> tuple[Sequence[int], Sequenc
 
 
 @read_only
-def count(user: int, most: int) -> int:
-    """How many posts of friends, and replies, are unread: `most` at the most."""
-    sources = _read_sources(*_sources(user))
+def count(user: int, most: int) -> tuple[int, int]:
+    """How many posts of friends, and replies, are unread, `most` at the most; and how many feeds
+    and threads were looked at."""
+    sources, looked_at = _read_sources(*_sources(user))
     left = most
     # Each feed with news has an unread post; a thread may have replies of one's own.
     if sum(each.mark is not None for each in sources) < left:
@@ -319,8 +328,8 @@ def count(user: int, most: int) -> int:
             left -= len(search.first(left, total=left))
             if left <= 0:
                 break
-        return most - max(0, left)
-    return most
+        return most - max(0, left), looked_at
+    return most, looked_at
 
 
 def _all_unread(
@@ -509,9 +518,18 @@ def _part(entries: Sequence[bytes | None]) -> tuple[Part, int]:
 
 @statement
 def _sources(user: int) -> peewee.Select:
-    """The first two columns of what `_sources_of` finds."""
-    news = (_feeds_with_news(User.id), _threads_with_news(User.id))
-    return User.select(*news).where(User.id == user)
+    return User.select(*_news_of(User.id)).where(User.id == user)
+
+
+def _news_of(user: Any) -> tuple[Any, ...]:
+    """The feeds and threads in which `user` has something unread, and how many there are in all:
+    each is looked at, also without news, and somebody with many is charged for that."""
+    friends = Relationship.select(peewee.fn.COUNT(Relationship.id)).where(
+        (Relationship.user == user) & (Relationship.kind == Relationship.FRIEND)
+    )
+    followed = ThreadReader.select(peewee.fn.COUNT(ThreadReader.thread))
+    followed = followed.where(ThreadReader.user == user)
+    return _feeds_with_news(user), _threads_with_news(user), friends, followed
 
 
 def _feeds_with_news(user: Any) -> Any:
@@ -582,7 +600,7 @@ def _union(total: int, *queries: Any) -> peewee.SelectBase:
 @statement
 def _all_in_feeds(authors: Sequence[int], reads: Sequence[int], limit: int) -> peewee.Select:
     """The ids behind the mark of each feed, and how many replies each has, by author."""
-    behind = any_behind(PostRow.author, PostRow.id, authors, reads)
+    behind = _any_behind(PostRow.author, PostRow.id, authors, reads)
     columns = (PostRow.author, PostRow.id, PostRow.replies)
     some = PostRow.select(*columns).where(behind).limit(limit).alias("some")
     entries = gathered(some.c.id, some.c.replies)
@@ -593,7 +611,7 @@ def _all_in_feeds(authors: Sequence[int], reads: Sequence[int], limit: int) -> p
 @statement
 def _all_in_threads(threads: Sequence[int], reads: Sequence[int], limit: int) -> peewee.Select:
     """The ids behind the mark of each thread, and the writer of each, by thread."""
-    behind = any_behind(Contribution.thread, Contribution.post, threads, reads)
+    behind = _any_behind(Contribution.thread, Contribution.post, threads, reads)
     columns = (Contribution.thread, Contribution.post, Contribution.writer)
     some = Contribution.select(*columns).where(behind).limit(limit).alias("some")
     entries = gathered(some.c.post_id, some.c.writer_id)
@@ -604,7 +622,7 @@ def _all_in_threads(threads: Sequence[int], reads: Sequence[int], limit: int) ->
 @statement
 def _behind_marks(groups: Sequence[int], reads: Sequence[int], limit: int) -> peewee.Select:
     """What is behind the mark of each group, by group, as `_all_in_groups` returns it."""
-    behind = any_behind(Contribution.group, Contribution.number, groups, reads)
+    behind = _any_behind(Contribution.group, Contribution.number, groups, reads)
     place = (Contribution.number, Contribution.post, Contribution.writer)
     placed = Contribution.select(Contribution.group, *place, PostRow.replies).join(PostRow)
     some = placed.where(behind).limit(limit).alias("some")
@@ -613,13 +631,13 @@ def _behind_marks(groups: Sequence[int], reads: Sequence[int], limit: int) -> pe
     return found.group_by(some.c.group_id)
 
 
-def any_behind(source: Any, number: Any, sources: Sequence[int], reads: Sequence[int]) -> Any:
+def _any_behind(source: Any, number: Any, sources: Sequence[int], reads: Sequence[int]) -> Any:
     """The condition for what is behind the mark of any source. Halved each time, as databases limit
     the depth of an expression."""
     half = len(sources) // 2
     if not half:
         return (source == sources[0]) & (number > reads[0])
-    return any_behind(source, number, sources[:half], reads[:half]) | any_behind(
+    return _any_behind(source, number, sources[:half], reads[:half]) | _any_behind(
         source, number, sources[half:], reads[half:]
     )
 

@@ -5,15 +5,14 @@ Nothing here reads a text of theirs.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from typing import Any, NamedTuple
 
 import peewee
 
 from bbs.board import announcements, blocks, unread
 from bbs.board.models import (
-    LENGTHS,
     Block,
     Contribution,
     Delivery,
@@ -23,21 +22,23 @@ from bbs.board.models import (
     Membership,
     MessageRow,
     Relationship,
-    RemovedPost,
     chunks,
-    padded,
 )
-from bbs.framework import Caller, asks, read_only, statement, together
+from bbs.framework import Caller, asks, costs, price_of, read_only, statement, together
 
 MOST_COUNTED = 1000  # nobody needs to know the number of more
 
-_GroupNews = tuple[int, str, int, int]
-"""A group's id and name, the number of the last post that the reader has read, and of the last."""
+MOST_IN_GROUPS, LEAST_IN_GROUP = 10_000, 10
+"""Posts that are looked at in all groups of a user together, and in each group even so: in a group
+alone, all that it keeps. Whoever has news in more than ten groups is told smaller numbers."""
+
+GROUPS_AT_ONCE = 50  # groups that one statement counts; SQLite allows a statement 500 parts
 
 
 def on_login(user: int, seen: float | None) -> Mapping[str, object]:
     """`waiting`, a member of the reply to `login`."""
-    return {"waiting": {**of_login(user, seen), "posts": unread.count(user, MOST_COUNTED)}}
+    posts, _ = unread.count(user, MOST_COUNTED)
+    return {"waiting": {**of_login(user, seen), "posts": posts}}
 
 
 def of_login(user: int, seen: float | None) -> Mapping[str, object]:
@@ -56,72 +57,76 @@ def of_login(user: int, seen: float | None) -> Mapping[str, object]:
     return {"invitations": invited, "messages": messages, "after": after}
 
 
+class News(dict[str, object]):
+    """The reply to `new`, which read so many `rows`."""
+
+    def __init__(self, members: Mapping[str, object], rows: int) -> None:
+        super().__init__(members)
+        self.rows = rows
+
+    def price(self) -> int:
+        """A command for each 100 messages, invitations, posts and groups that are counted, and
+        friends and threads that are looked at."""
+        return price_of(0, self.rows)
+
+
+@costs(commands=News.price)
 @asks(blocks.are_any)
 @read_only
-def summary(caller: Caller) -> Mapping[str, object]:
+def summary(caller: Caller) -> News:
     """What is new for the caller; nothing of it counts as read then."""
-    most = caller.quotas.posts
     [(has_blocked,)] = blocks.are_any(caller)
-    messages, invited, in_groups, own = together(
+    [(messages,)], [(invited,)], in_groups, own = together(
         waiting.of(caller.id, MOST_COUNTED),
         invitations.of(caller.id, Relationship.INVITED_BY, MOST_COUNTED),
         _groups_with_news.of(caller.id),
-        _own_behind.of(caller.id),
+        _own_posts.of(caller.id),
     )
-    unseen = Counter(dict(own))
-    if has_blocked and in_groups:
-        unseen.update(_of_blocked(caller.id, in_groups, most))
+    posts, looked_at = unread.count(caller.id, MOST_COUNTED)
+    groups = _count_in_groups(caller.id, [_GroupNews(*row) for row in in_groups], has_blocked)
+    counted = [number for _, number in groups]
     new = {
-        "messages": messages[0][0],
-        "invitations": invited[0][0],
-        "posts": unread.count(caller.id, MOST_COUNTED),
-        "groups": _count_in_groups(in_groups, unseen, most),
+        "messages": messages,
+        "invitations": invited,
+        "posts": posts,
+        "groups": [{"group": each.name, "posts": number} for each, number in groups if number],
         "announcements": announcements.current(caller.now),
     }
-    return {"new": new}
+    # Posts that are not shown are looked at as well: own ones, and those of the blocked.
+    behind, [(written,)] = sum(each.newest - each.read for each, _ in groups), own or [(0,)]
+    passed = min(behind - sum(counted), MOST_IN_GROUPS if has_blocked else written)
+    rows = messages + invited + posts + looked_at + len(groups) + sum(counted) + passed
+    return News({"new": new}, rows)
+
+
+class _GroupNews(NamedTuple):
+    """A group whose `newest` post is behind the last that a member has `read`, by their numbers."""
+
+    id: int
+    name: str
+    read: int
+    newest: int
 
 
 def _count_in_groups(
-    news: Sequence[_GroupNews], unseen: Mapping[int, int], most: int
-) -> list[dict[str, object]]:
-    """How many posts are unread in each group, without so many `unseen` ones: those of the last
-    `most` numbers that are not known to be gone, and the ones before that are there."""
-    since = {group: max(read, newest - most) for group, _, read, newest in news}
-    unread = {
-        group: (name, newest - since[group] - unseen.get(group, 0))
-        for group, name, _, newest in news
-    }
-    behind = [(group, read, since[group]) for group, _, read, _ in news if read < since[group]]
-    older = _older.each([(*each, MOST_COUNTED) for each in behind])
-    for (group, *_), [(number,)] in zip(behind, older, strict=True):
-        name, count = unread[group]
-        unread[group] = name, count + number
-    gone: dict[int, int] = {}
-    for some in chunks(sorted(since.items()), LENGTHS[-1]):
-        ids, numbers = zip(*padded(some), strict=True)
-        gone |= dict(_count_removed([*ids], [*numbers]))
-    counts = [(name, number - gone.get(group, 0)) for group, (name, number) in unread.items()]
-    return [{"group": name, "posts": number} for name, number in counts if number > 0]
-
-
-def _of_blocked(user: int, news: Sequence[_GroupNews], most: int) -> Mapping[int, int]:
-    """How many of the unread posts of each group, of the last `most`, are of people whom `user` has
-    blocked: of the latest ones, of each group as many."""
-    share = min(most, blocks.MOST_LOOKED_THROUGH // len(news) + 1)
-    after = sorted((group, max(read, newest - share)) for group, _, read, newest in news)
-    found: dict[int, int] = {}
-    for some in chunks(after, LENGTHS[-1]):
-        several = padded(some)
-        found |= dict(_count_of_blocked(user, *map(list, zip(*several, strict=True))))
-    return found
-
-
-@statement
-def _count_of_blocked(user: int, groups: Sequence[int], after: Sequence[int]) -> peewee.Select:
-    behind = unread.any_behind(Contribution.group, Contribution.number, groups, after)
-    by_blocked = (Block.user == user) & (Block.other == Contribution.writer)
-    counts = Contribution.select(Contribution.group, peewee.fn.COUNT(Contribution.post))
-    return counts.join(Block, on=by_blocked).where(behind).group_by(Contribution.group)
+    user: int, news: Sequence[_GroupNews], has_blocked: bool
+) -> list[tuple[_GroupNews, int]]:
+    """How many posts are unread in each group, `MOST_COUNTED` at the most, without own ones and
+    those of people whom the user has blocked."""
+    look = max(LEAST_IN_GROUP, MOST_IN_GROUPS // max(1, len(news)))
+    count = _seen_in_groups if has_blocked else _unread_in_groups
+    counts = [
+        count.of(
+            user,
+            [each.id for each in some],
+            [each.read for each in some],
+            look,
+            min(MOST_COUNTED, look),
+        )
+        for some in chunks(news, GROUPS_AT_ONCE)
+    ]
+    numbers = [number for found in (together(*counts) if counts else ()) for (number,) in found]
+    return [*zip(news, numbers, strict=True)]
 
 
 @statement
@@ -157,20 +162,8 @@ def _behind(user: int, after: int, most: int) -> peewee.Select:
 
 
 @statement
-def _own_behind(user: int) -> peewee.Select:
-    """How many own posts are behind the mark of each group."""
-    own = Contribution.select(Contribution.group, peewee.fn.COUNT(Contribution.post))
-    member = (Membership.group == Contribution.group) & (Membership.user == user)
-    behind = (Contribution.writer == user) & (Contribution.number > Membership.read)
-    return own.join(Membership, on=member).where(behind).group_by(Contribution.group)
-
-
-@statement
-def _older(group: int, read: int, last: int, most: int) -> peewee.Select:
-    """How many posts of a group are behind the mark, up to the number `last`: `most` at the
-    most."""
-    some = (Contribution.group == group) & (Contribution.number > read)
-    return _count(Contribution, some & (Contribution.number <= last), most)
+def _own_posts(user: int) -> peewee.Select:
+    return Inbox.select(Inbox.posts).where(Inbox.user == user)
 
 
 @statement
@@ -181,18 +174,49 @@ def _groups_with_news(user: int) -> peewee.Select:
 
 
 @statement
-def _count_removed(groups: Sequence[int], since: Sequence[int]) -> peewee.Select:
-    """How many posts behind these numbers are gone, by group."""
-    last = peewee.Case(RemovedPost.group, [*zip(groups, since, strict=True)])
-    gone = RemovedPost.select(RemovedPost.group, peewee.fn.COUNT(RemovedPost.number))
-    some = RemovedPost.group.in_(groups) & (RemovedPost.number > last)
-    return gone.where(some).group_by(RemovedPost.group)
+def _unread_in_groups(
+    user: int, groups: Sequence[int], reads: Sequence[int], look: int, most: int
+) -> peewee.SelectBase:
+    """The number of posts of others behind the mark of each group, `most` at the most."""
+    return _union(
+        _count(Contribution, _by_others(user, group, read), most)
+        for group, read in zip(groups, reads, strict=True)
+    )
+
+
+@statement
+def _seen_in_groups(
+    user: int, groups: Sequence[int], reads: Sequence[int], look: int, most: int
+) -> peewee.SelectBase:
+    """The same without posts of people whom the user has blocked; at `look` posts of others in each
+    group is looked."""
+    counts = []
+    for group, read in zip(groups, reads, strict=True):
+        behind = Contribution.select(Contribution.writer).where(_by_others(user, group, read))
+        first = behind.order_by(Contribution.number).limit(look).alias("first")
+        shown = blocks.has_not_blocked(user, first.c.writer_id)
+        some = Contribution.select(peewee.SQL("1")).from_(first).where(shown).limit(most)
+        counts.append(_number_of(Contribution, some))
+    return _union(counts)
+
+
+def _by_others(user: int, group: int, read: int) -> Any:
+    behind = (Contribution.group == group) & (Contribution.number > read)
+    return behind & (Contribution.writer != user)
+
+
+def _union(queries: Iterable[peewee.SelectBase]) -> peewee.SelectBase:
+    return reduce(lambda one, other: one.union_all(other), queries)
 
 
 def _count(model: Any, condition: Any, most: int) -> peewee.Select:
-    some = model.select(peewee.SQL("1")).where(condition).limit(most).alias("some")
-    counted: peewee.Select = model.select(peewee.fn.COUNT(peewee.SQL("1"))).from_(some)
-    return counted
+    return _number_of(model, model.select(peewee.SQL("1")).where(condition).limit(most))
+
+
+def _number_of(model: Any, rows: Any) -> peewee.Select:
+    counted = model.select(peewee.fn.COUNT(peewee.SQL("1"))).from_(rows.alias("some"))
+    counted_rows: peewee.Select = counted
+    return counted_rows
 
 
 def of_person(user: int) -> Mapping[str, int]:

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-from bbs.board import friendships, groups, messages, user_stats
-from bbs.board.models import Delivery, Inbox, MessageRow, Relationship
+from bbs.board import friendships, groups, messages, threads, unread, user_stats
+from bbs.board.models import (
+    Contribution,
+    Delivery,
+    Group,
+    Inbox,
+    Membership,
+    MessageRow,
+    PostRow,
+    Relationship,
+)
 from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, auth, placement
 from bbs.rules.auth import Caller
@@ -116,6 +126,73 @@ class Waiting(RulesCase):
     def test_somebody_without_an_inbox(self) -> None:
         Inbox.delete().where(Inbox.user == self.bob.id).execute()
         self.assertEqual(self.waiting(self.bob)["after"], 0)
+
+
+@on_both_databases
+class New(RulesCase):
+    """How much `new` counts, and what that costs."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ann, self.bob = self.people("ann", "bob")
+
+    def group(self, name: str, posts: int) -> None:
+        """A group of ann's in which bob has published so many posts."""
+        self.call(groups.create, self.ann, name)
+        [group] = Group.select().where(Group.name == name)
+        last = PostRow.insert(text="the last one before").execute()
+        numbers = range(1, posts + 1)
+        add(PostRow, [(last + each, "hello") for each in numbers], PostRow.id, PostRow.text)
+        add(
+            Contribution,
+            [(last + each, self.bob.id, group.id, each) for each in numbers],
+            Contribution.post,
+            Contribution.writer,
+            Contribution.group,
+            Contribution.number,
+        )
+        Group.update(posts=posts).where(Group.id == group).execute()
+
+    def news(self) -> user_stats.News:
+        return self.call(user_stats.summary, self.ann)
+
+    def counts(self) -> list[object]:
+        new: Any = self.news()["new"]
+        return [each["posts"] for each in new["groups"]]
+
+    def test_nothing(self) -> None:
+        self.assertEqual((self.counts(), self.news().price()), ([], 1))
+
+    def test_a_thousand_in_a_group(self) -> None:
+        self.group("chess", 1200)
+        self.assertEqual((self.counts(), self.news().price()), ([1000], 11))
+
+    def test_ten_thousand_in_all(self) -> None:
+        for number in range(16):
+            self.group(f"g{number:02}", 700)
+        self.assertEqual(self.counts(), [625] * 16)
+        self.assertEqual(self.news().price(), 101)
+
+    def test_some_in_each_of_many(self) -> None:
+        for number in range(15):
+            self.group(f"g{number:02}", 12)
+        self.patch(user_stats, "MOST_IN_GROUPS", 100)
+        self.assertEqual(self.counts(), [10] * 15)
+
+    def test_friends_without_news(self) -> None:
+        """Each is looked at, by `posts` too."""
+        relate(self.ann.id, Relationship.FRIEND, crowd(250), Relationship.FRIEND)
+        self.assertEqual(self.news().price(), 3)
+        self.assertEqual(self.call(unread.of_friends, self.ann).price(), 3)
+
+    def test_own_posts_among_them(self) -> None:
+        """They are not told, and looked at all the same."""
+        self.group("chess", 3)
+        for _ in range(300):
+            self.call(threads.post_in_group, self.ann, "chess", "hello")
+        self.assertEqual((self.counts(), self.news().price()), ([3], 4))
+        Membership.update(read=200).where(Membership.user == self.ann.id).execute()
+        self.assertEqual((self.counts(), self.news().price()), ([], 2))
 
 
 @on_both_databases

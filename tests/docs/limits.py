@@ -21,7 +21,6 @@ PROGRAM = "python -m tests.docs.limits"
 HOLES: Mapping[str, str] = {
     "the command delete": "all that somebody has, for the price of one command",
     "the command listen": "a replay of any number of events for the price of one command",
-    "the command new": "counts of 1,000 groups for the price of one command",
     "[limits] inbox": "one friend can fill it",
 }
 """What is not declared, as it is not so yet. Nothing may be added here, and what is mended goes."""

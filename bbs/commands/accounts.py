@@ -22,6 +22,10 @@ from bbs.rules.names import normalized
 
 commands = CommandTable()
 
+DELETION = 1000.0
+"""The price of `delete`, in commands: as many as a user may send at once. To remove the most that
+an account can have takes a database some seconds."""
+
 
 @contextmanager
 def _audited(what: str, address: str, name: str) -> Iterator[None]:
@@ -134,7 +138,10 @@ def _tell_ended(ask: Ask, caller: auth.Caller) -> None:
 
 
 @commands.command(
-    "logout <user>", Role.LOGIN, rule=accounts.log_out, bounded="a session and a place"
+    "logout <user>",
+    Role.LOGIN,
+    rule=accounts.log_out,
+    bounded="sessions, a place, and up to 1,000 channels that are heard",
 )
 async def logout(ask: Ask, caller: auth.Caller) -> Reply:
     _tell_ended(ask, caller)
@@ -142,7 +149,12 @@ async def logout(ask: Ask, caller: auth.Caller) -> Reply:
     return success("Bye!")
 
 
-@commands.command("delete <user>", Role.LOGIN)
+@commands.command(
+    "delete <user>",
+    Role.LOGIN,
+    bounded="all that one account may have, at the price of all that it may ask for at once",
+)
+@auth.costs(commands=DELETION)
 async def delete(ask: Ask) -> Reply:
     """Remove the account.
 

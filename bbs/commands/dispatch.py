@@ -82,6 +82,17 @@ class _Outcome(NamedTuple):
     result: object = None
 
 
+def costs_of_command(command: Command) -> Costs:
+    """The costs of `command`: those of its rule, or without one those of its handler.
+
+    :raises ValueError: the price of a handler is a function. Its user is charged before it begins.
+    """
+    costs = costs_of(command.rule or command.handler)
+    if command.rule is None and not costs.known:
+        raise ValueError(f"the handler of {command.name} needs a price that is a number")
+    return costs
+
+
 @implementer(IRequestHandler)
 class Dispatcher:
     """Answers the requests of a server's connections."""
@@ -89,7 +100,7 @@ class Dispatcher:
     def __init__(self, home: ServerContext) -> None:
         self._home = home
         self._guards = {command.name: _guard(command, home) for command in home.table}
-        self._costs = {command.name: costs_of(command.rule) for command in home.table}
+        self._costs = {command.name: costs_of_command(command) for command in home.table}
         self._seconds, self._slow = home.timing.seconds, home.database.slow
         self._patient = {
             command.name

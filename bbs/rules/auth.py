@@ -333,6 +333,8 @@ def costs(
     only when the work is done. Therefore calls of such a rule run one after the other for each
     user, and the next begins when the price of the one before it can be paid.
 
+    A handler of a command without a rule may be marked as well, with numbers.
+
     Whatever the rule says, a reply costs a command at least for each 16 KiB on the wire.
     """
 

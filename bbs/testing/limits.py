@@ -15,13 +15,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bbs.commands.common import all_commands
+from bbs.commands.dispatch import costs_of_command
 from bbs.commands.service import Service
 from bbs.config import Limits
 from bbs.config.settings import keys_of
 from bbs.core.values import Bound
 from bbs.protocols.commands import Command
 from bbs.protocols.reply_types import Form, members, parse
-from bbs.rules.auth import Price, costs_of
+from bbs.rules.auth import Price
 from bbs.storage.models import MODELS
 
 ACCOUNT = "account"
@@ -68,7 +69,7 @@ def limits_of_commands(service: Service) -> Iterator[Limit]:
     """Each command of `service`: its price in commands and in deliveries, and what that grows by,
     or why it does not."""
     for command in all_commands(service):
-        costs = costs_of(command.rule)
+        costs = costs_of_command(command)
         said = [text for text in map(_grows_by, (costs.commands, costs.deliveries)) if text]
         deliveries = _in_words(costs.deliveries)
         if costs.by_text:

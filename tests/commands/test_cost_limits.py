@@ -8,7 +8,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.commands.dispatch import COMMANDS_AT_ONCE, DELIVERIES_AT_ONCE
+from bbs.commands.dispatch import COMMANDS_AT_ONCE, DELIVERIES_AT_ONCE, costs_of_command
 from bbs.config import Configuration, Limits
 from bbs.core.errors import DiskFull
 from bbs.framework import (
@@ -83,6 +83,12 @@ async def repeat_for(ask: Ask, found: dict[str, str]) -> Reply:
     return success(**found)
 
 
+@costs(commands=100)
+async def ponder(ask: Ask) -> Reply:
+    """Costs what is known beforehand, without a rule."""
+    return success()
+
+
 SERVICE = Service(
     "shouts",
     commands=(
@@ -95,6 +101,7 @@ SERVICE = Service(
             Command("shout <user> <readers>", Role.APP, rule=shout),
             Command("read <user> <parts>", Role.APP, rule=read),
             Command("say <user> <text>", Role.APP, rest=True, rule=say),
+            Command("ponder <user>", Role.APP, ponder),
             Command("say-to <user> <readers> <text>", Role.APP, rest=True, rule=say_to),
         ),
     ),
@@ -163,6 +170,19 @@ class UsersPay(ChargingCase):
     def test_commands_that_show_later(self) -> None:
         self.assertEqual(self.ask(f"read {self.ann} 100", 20), 10)
         self.assertEqual(self.ask(f"look {self.ann}", 1, self.come()), 0)
+
+    def test_a_handler_without_a_rule(self) -> None:
+        self.ask(f"look {self.ann}")
+        self.assertEqual(self.ask(f"ponder {self.ann}", 20), COMMANDS_AT_ONCE // 100 - 1)
+        self.assertAlmostEqual(self.later(1), 2, delta=1)
+
+    def test_a_handler_without_a_rule_cannot_say_it_later(self) -> None:
+        @costs(commands=lambda reply: 1)
+        async def say_later(ask: Ask) -> Reply:
+            return success()
+
+        with self.assertRaisesRegex(ValueError, "the handler of muse needs a price"):
+            costs_of_command(Command("muse <user>", Role.APP, say_later))
 
     def test_long_texts(self) -> None:
         """Each full KiB costs one delivery more, in bytes and not in characters."""

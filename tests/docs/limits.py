@@ -19,7 +19,6 @@ PAGE = CHECKOUT / "docs/limits.md"
 PROGRAM = "python -m tests.docs.limits"
 
 HOLES: Mapping[str, str] = {
-    "the command delete": "all that somebody has, for the price of one command",
     "the command listen": "a replay of any number of events for the price of one command",
     "[limits] inbox": "one friend can fill it",
 }

@@ -22,9 +22,9 @@ from bbs.rules.names import normalized
 
 commands = CommandTable()
 
-DELETION = 1000.0
-"""The price of `delete`, in commands: as many as a user may send at once. To remove the most that
-an account can have takes a database some seconds."""
+DELETION = 400.0
+"""The price of `delete`, in commands: to remove the most that an account can have takes a database
+a second or two. A user may ask for it twice at once, as a client does that has lost the reply."""
 
 
 @contextmanager
@@ -152,7 +152,7 @@ async def logout(ask: Ask, caller: auth.Caller) -> Reply:
 @commands.command(
     "delete <user>",
     Role.LOGIN,
-    bounded="all that one account may have, at the price of all that it may ask for at once",
+    bounded="all that one account may have",
 )
 @auth.costs(commands=DELETION)
 async def delete(ask: Ask) -> Reply:

@@ -255,7 +255,10 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         "list-block": guarded(blocks.blocks),
         "leave-group": guarded(groups.leave, "group0"),
         "list-member": guarded(groups.members, "group0"),
-        "new": [*guarded(user_stats.summary), lambda: user_stats._seen_in_groups(1, [2], [3], 4, 5)],
+        "new": [
+            *guarded(user_stats.summary),
+            lambda: user_stats._seen_in_groups(1, [2], [3], 4, 5),
+        ],
         "posts": [
             *guarded(unread.of_friends),
             lambda: unread.note(unread.Marks({1: 1}, {(1, 1): 1}, {1: 1})),

@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from bbs.core.values import NAME_LENGTH, Bound, Counter, Instance, Quotas
     from bbs.daemons.plugin import app_server, fleet_controller, login_server, telnet_gateway
     from bbs.delivery.broadcast import Broadcast
-    from bbs.delivery.feed import BATCH, Cursor, Feed, Mailbox, Stored
+    from bbs.delivery.feed import (
+        BATCH,
+        FETCHED_BYTES,
+        Cursor,
+        Feed,
+        FirstEvents,
+        Mailbox,
+        Stored,
+    )
     from bbs.protocols.commands import Command, CommandTable, Role, WrongUsage
     from bbs.protocols.line import EncodedList, Reply, encode_entry
     from bbs.protocols.presentation import (
@@ -89,7 +97,7 @@ _WHERE = {
     "bbs.core.values": "NAME_LENGTH Bound Counter Instance Quotas",
     "bbs.daemons.plugin": "app_server fleet_controller login_server telnet_gateway",
     "bbs.delivery.broadcast": "Broadcast",
-    "bbs.delivery.feed": "BATCH Cursor Feed Mailbox Stored",
+    "bbs.delivery.feed": "BATCH FETCHED_BYTES Cursor Feed FirstEvents Mailbox Stored",
     "bbs.protocols.commands": "Command CommandTable Role WrongUsage",
     "bbs.protocols.line": "EncodedList Reply encode_entry",
     "bbs.protocols.presentation": "ChatEvent Choices Legacy Line Listing Notice Presentation Talk",
@@ -120,6 +128,7 @@ _MODULES = {name: module for module, names in _WHERE.items() for name in names.s
 
 __all__ = [
     "BATCH",
+    "FETCHED_BYTES",
     "NAME_LENGTH",
     "ActResult",
     "Ask",
@@ -138,6 +147,7 @@ __all__ = [
     "Every",
     "Extension",
     "Feed",
+    "FirstEvents",
     "IKeepsWarm",
     "IProvider",
     "Instance",

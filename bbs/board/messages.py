@@ -31,9 +31,11 @@ from bbs.board.models import (
 )
 from bbs.framework import (
     BATCH,
+    FETCHED_BYTES,
     Caller,
     Cursor,
     EachAlone,
+    FirstEvents,
     Mailbox,
     Place,
     Stored,
@@ -42,6 +44,7 @@ from bbs.framework import (
     asks,
     bulk,
     by_index,
+    byte_length,
     costs,
     question,
     read_only,
@@ -93,6 +96,10 @@ new message is refused, which must not cost much."""
 BYTES_LOOKED_AT, FREED_AT_ONCE = 2**20, 2**18
 """The most that those messages count together, and that the removed ones count. Both are more than
 the longest line to a thousand readers counts."""
+
+LOOKED_AT, LEAST_LOOKED_AT = 500, 10
+"""Messages whose size one fetch finds out for all readers together, and for each even so. To know
+the size, MariaDB reads the text."""
 
 COLUMNS = (
     MessageRow.id,
@@ -295,16 +302,48 @@ def open_mailbox(caller: Caller, after: int | None) -> Mailbox:
 
 @read_only
 def fetch(cursors: Sequence[Cursor]) -> Mapping[Cursor, Sequence[Stored]]:
-    """The next events for each cursor, oldest first, `BATCH` of them at the most."""
-    found: dict[Cursor, list[Stored]] = {cursor: [] for cursor in cursors}
-    events: dict[int, Stored] = {}
+    """The next events for each cursor, oldest first, `BATCH` of them at the most: of long ones so
+    many that all together have `FETCHED_BYTES`, but one for each reader at least."""
+    behind: dict[Cursor, dict[int, int]] = {cursor: {} for cursor in cursors}
+    most = min(BATCH, max(LEAST_LOOKED_AT, LOOKED_AT // max(1, len(cursors))))
     for at_once in models.chunks(cursors, inboxes.AT_ONCE):
         users, lasts = [each.user for each in at_once], [each.last for each in at_once]
-        for index, number, *message in _after(users, lasts):
-            if number not in events:
-                events[number] = event(number, *message)
-            found[at_once[index]].append(events[number])
+        for index, number, size in _sizes_after(users, lasts, most):
+            behind[at_once[index]][number] = size
+    numbers = _that_fit(behind)
+    wanted = sorted({number for each in numbers.values() for number in each})
+    events = {
+        row[0]: event(*row)
+        for some in models.chunks(wanted, models.LENGTHS[-1])
+        for row in _with_ids(padded(some))
+    }
+    found: dict[Cursor, Sequence[Stored]] = {}
+    for cursor, some in numbers.items():
+        # Some may have expired meanwhile.
+        of_reader = [events[number] for number in some if number in events]
+        has_all = len(some) == len(behind[cursor]) < most
+        found[cursor] = of_reader if has_all else FirstEvents(of_reader)
     return found
+
+
+def _that_fit(behind: Mapping[Cursor, Mapping[int, int]]) -> Mapping[Cursor, Sequence[int]]:
+    """The first messages `behind` each cursor, where they have their sizes: so many that all
+    together are no more than `FETCHED_BYTES`, with as many turns for each reader."""
+    fit: dict[Cursor, list[int]] = {cursor: [] for cursor in behind}
+    counted: set[int] = set()
+    left = FETCHED_BYTES
+    waiting = {cursor: iter(sizes.items()) for cursor, sizes in behind.items()}
+    while waiting:
+        for cursor, rest in [*waiting.items()]:
+            number, size = next(rest, (0, 0))
+            size = 0 if number in counted else size
+            if not number or (fit[cursor] and size > left):
+                del waiting[cursor]
+                continue
+            left -= size
+            counted.add(number)
+            fit[cursor].append(number)
+    return fit
 
 
 def note_delivered(cursors: Sequence[Cursor]) -> None:
@@ -507,18 +546,23 @@ def _delivered(user: int) -> peewee.Select:
 
 
 @statement
-def _after(users: Sequence[int], lasts: Sequence[int]) -> peewee.SelectBase:
-    """The messages after the last of each user, each behind the user's index: one range of the key
-    for each user."""
+def _sizes_after(users: Sequence[int], lasts: Sequence[int], most: int) -> peewee.SelectBase:
+    """The first messages after the last of each user, and the bytes of their texts, each behind the
+    user's index: one range of the key for each user."""
     ranges: list[peewee.SelectBase] = [
-        Delivery.select(peewee.SQL(str(index)), *COLUMNS)
+        Delivery.select(peewee.SQL(str(index)), MessageRow.id, byte_length(MessageRow.text))
         .join(MessageRow)
         .where((Delivery.user == user) & (Delivery.message > last))
         .order_by(Delivery.message)
-        .limit(BATCH)
+        .limit(most)
         for index, (user, last) in enumerate(zip(users, lasts, strict=True))
     ]
     return reduce(lambda one, other: one.union_all(other), ranges)
+
+
+@statement
+def _with_ids(numbers: Sequence[int]) -> peewee.Select:
+    return MessageRow.select(*COLUMNS).where(MessageRow.id.in_(numbers))
 
 
 @statement

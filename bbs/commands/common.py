@@ -100,7 +100,15 @@ def _listen_command(feed: Feed | None) -> CommandTable:
 
     rule = marked_as(feed.open if feed else None, open_mailbox)
 
-    @commands.command(LISTEN, Role.APP, rule=rule, harmless=True, by_itself=True)
+    @commands.command(
+        LISTEN,
+        Role.APP,
+        rule=rule,
+        harmless=True,
+        by_itself=True,
+        bounded="100 channels; more, and each 16 KiB or 100 events that are sent until the listener"
+        " has all that there was, are a command each when they are sent",
+    )
     async def listen(ask: Ask, mailbox: Mailbox) -> Reply:
         """Send the user's events on this connection, beginning right after the reply."""
         start = await ask.home.app.listeners.open(ask.user, mailbox, ask.connection)

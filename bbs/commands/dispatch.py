@@ -494,6 +494,12 @@ class CostLimits:
         if payer is not None and commands > 0.0:
             self._commands.take(payer, commands)
 
+    def charge_user(self, user: int, commands: float) -> float:
+        """Take so many commands of `user`; returns the seconds until they are paid."""
+        if commands > 0.0:
+            self._commands.take(user, commands)
+        return self._commands.wait(user, 0.0)
+
     def _payer(self, token: str | None, host: str) -> Payer:
         payer: Payer = self._users.get(token) if token else None
         if payer is None and host and host not in self.trusted:

@@ -141,6 +141,7 @@ class AppServing:
         )
         self._parts = AppServerParts(self.listeners, self.presence)
         self.home = make_context(runtime, bus, self._parts, watchers)
+        self.listeners.charge = self.home.charges.charge_user
         self.factory = line_factory(runtime, self.home)
 
     def joined(self, member: Member) -> None:

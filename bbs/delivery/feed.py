@@ -13,6 +13,10 @@ from bbs.storage.partitions import PartitionedTables
 BATCH = 100
 """Events that one fetch brings a reader; another fetch follows while there are more."""
 
+FETCHED_BYTES = 2**20
+"""Bytes that one fetch should bring all of its readers together, beside one event for each. A
+connection that does not read takes some 64 KiB: what else is fetched for it is fetched again."""
+
 
 @dataclass(frozen=True)
 class Cursor:
@@ -48,14 +52,23 @@ class Stored:
         return encode(self.members)
 
 
+class FirstEvents(list[Stored]):
+    """The first events of a reader, who has more of them: a `fetch` returns it in place of `BATCH`
+    events that would be too long."""
+
+
 @dataclass(frozen=True)
 class Feed:
     """The durable events of a service, by three rules, each run in one transaction.
 
     `open(caller, after)` says where listening begins: behind the event with the id `after`, or,
     for None, behind the last that was sent. `fetch(cursors)` returns for each cursor the events
-    behind it, oldest first, `BATCH` at most. `note(cursors)` stores how far each reader was
-    sent events.
+    behind it, oldest first, `BATCH` at most. If events may be long, it finds out how long they are,
+    reads as many as `FETCHED_BYTES` for all cursors together, and returns `FirstEvents` where there
+    are more. `note(cursors)` stores how far each reader was sent events.
+
+    What a listener is sent until they have all that there was costs the user a command for each
+    16 KiB or 100 events. A user who cannot pay waits for the rest.
 
     Ids rise in the order in which a reader's events are committed. A rule that stores an event
     tells a channel of it afterwards (`Ask.tell`): an event with an `id`, a whole number, is a hint

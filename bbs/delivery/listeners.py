@@ -7,6 +7,9 @@ sent at once only to a reader whose cursor is at the event before it, as the hin
 each event arrives once and in order, however it became known. A lost hint costs time only. A
 connection that does not read costs no memory: the database keeps what it has not been sent.
 
+Listeners begin behind what there is, perhaps far behind. Until they have all of it, their user is
+charged for it, and waits for the rest when that is not paid.
+
 All other events are transient: they are sent at once to the listeners that read, and never later.
 """
 
@@ -20,7 +23,7 @@ from typing import Any, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredLock
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -29,11 +32,12 @@ from bbs.core.errors import NotLoggedIn, Refusal, Unavailable
 from bbs.core.values import RESERVED_EVENTS
 from bbs.delivery.bus import MAX_HINT, UNHEAR, UNPROVED, Bus, MalformedHint
 from bbs.delivery.channels import HEARD_AT_ONCE, ChannelCheck, ChannelSubscriptions
-from bbs.delivery.feed import BATCH, Cursor, Feed, Mailbox, Stored
+from bbs.delivery.feed import BATCH, Cursor, Feed, FirstEvents, Mailbox, Stored
 from bbs.protocols.line import IConnection
 from bbs.protocols.line.interfaces import encode
 from bbs.rules import placement, presence
 from bbs.rules.auth import Caller
+from bbs.rules.pagination import price_of
 from bbs.storage.database import Database
 
 K = TypeVar("K")
@@ -79,6 +83,8 @@ class Listeners(Service):
         self._channel_check = ChannelCheck(self.database, self._channels, channels_of)
         self._due: dict[Listener, tracing.ISpan | None] = {}
         """Listeners for whom there may be events, in the order of the news, with its spans."""
+        self._unpaid: dict[int, IDelayedCall] = {}
+        """Users who have yet to pay for what their listeners were sent."""
         self._receipts = Receipts(self.database, self.feed, self.reactor, self.poll_interval, self)
         self._pumping = False
         self._unsure: dict[int, None] = {}  # Users whom hints about places were for.
@@ -88,6 +94,8 @@ class Listeners(Service):
         self._when_empty: Deferred[None] | None = None
         self.on_leaving: Callable[[int], None] = lambda user: None
         """Called with users who no longer listen on one of their connections."""
+        self.charge: Callable[[int, float], float] = lambda user, commands: 0.0
+        """Charges a user so many commands; returns the seconds until they are paid."""
         self.bus.on_change(self._handle_change)
 
     def listens(self, user: int) -> bool:
@@ -141,6 +149,8 @@ class Listeners(Service):
         user = caller.id
         self._check_room(user, connection)
         listener = Listener(user, connection, mailbox.cursor, session=caller.session)
+        # The command itself is paid.
+        self.charge(user, price_of(0, len(mailbox.channels)) - 1.0)
         self._opening.add(listener)
         heard = []
         for number, channel in enumerate((caller.channel, *mailbox.channels), 1):
@@ -247,6 +257,8 @@ class Listeners(Service):
         for user in {listener.user for listener in gone}:
             if not self.listens(user):
                 self._channels.leave(user)
+                if user in self._unpaid:
+                    self._unpaid.pop(user).cancel()
             self.on_leaving(user)
 
     def _check_room(self, user: int, connection: IConnection) -> None:
@@ -321,19 +333,46 @@ class Listeners(Service):
             self._pumping = False
 
     def _select_due(self) -> list[Listener]:
-        """Return as many listeners that are due as one transaction serves."""
-        return [*islice((each for each in self._due if each.connection.writable), FETCHED_AT_ONCE)]
+        """Return as many listeners that are due as one transaction serves. Of each user, one that
+        catches up has its turn, if what was sent before is paid."""
+        return [*islice(self._ready(), FETCHED_AT_ONCE)]
+
+    def _ready(self) -> Iterator[Listener]:
+        has_turn = {*self._unpaid}
+        for each in self._due:
+            if not each.connection.writable or (each.catches_up and each.user in has_turn):
+                continue
+            if each.catches_up:
+                has_turn.add(each.user)
+            yield each
 
     def _send(self, listener: Listener, asked: Cursor, events: Sequence[Stored]) -> None:
+        size = count = 0
+        is_behind = is_more(events) and events[-1].id > asked.last
         for event in events:
             if event.id <= listener.cursor.last:
                 continue  # A hint has brought it meanwhile.
             if not listener.connection.writable:
-                self._due[listener] = None
-                return
+                is_behind = True
+                break
             self._send_one(listener, event)
-        if len(events) >= BATCH and events[-1].id > asked.last:
+            size, count = size + len(event.line), count + 1
+        if count and listener.catches_up:
+            self._charge(listener.user, price_of(size, count))
+        if is_behind:
             self._due[listener] = None
+        else:
+            listener.catches_up = False
+
+    def _charge(self, user: int, commands: float) -> None:
+        """Charge a user; until that is paid, listeners who catch up wait."""
+        unpaid = self.charge(user, commands)
+        if unpaid > 0.0 and user not in self._unpaid:
+            self._unpaid[user] = self.reactor.callLater(unpaid, self._end_wait, user)
+
+    def _end_wait(self, user: int) -> None:
+        del self._unpaid[user]
+        self._start_pump()
 
     def _send_one(self, listener: Listener, event: Stored) -> None:
         with tracing.span("deliver"):
@@ -345,6 +384,11 @@ class Listeners(Service):
         Deferred.fromCoroutine(work).addErrback(
             lambda failure: _log.failure("delivery of events failed", failure=failure)
         )
+
+
+def is_more(events: Sequence[Stored]) -> bool:
+    """Whether there may be more events behind those that a fetch brought a reader."""
+    return len(events) >= BATCH or (isinstance(events, FirstEvents) and bool(events))
 
 
 def _check_name(event: Mapping[str, object]) -> None:
@@ -379,6 +423,7 @@ class Listener:
     cursor: Cursor  # The durable events that were sent.
     announced: placement.Seat | None = None  # The place in the last `moved` event.
     session: str = ""  # The digest of the user's token.
+    catches_up: bool = True  # Not all has been sent that there was when listening began.
 
 
 class Subscribers:

@@ -9,10 +9,12 @@ from typing import Any
 from bbs.board import blocks, board, expiry, groups, history, messages, user_stats
 from bbs.board.models import Delivery, Inbox, MessageRow
 from bbs.delivery.feed import Cursor, Mailbox, Stored
+from bbs.delivery.listeners import is_more
 from bbs.rules import accounts, auth
 from bbs.storage.models import Server
 from tests.board.test_posts import TEXTS
 from tests.database_case import RulesCase, on_both_databases
+from tests.rules.crowds import add, crowd
 
 
 class MessagesCase(RulesCase):
@@ -248,6 +250,30 @@ class Reading(MessagesCase):
         texts = [[event.members["message"] for event in found[cursor]] for cursor in cursors]
         self.assertEqual(texts, [["to ann"], ["to bob"], []])
         self.assertEqual(self.call(messages.fetch, []), {})
+
+    def test_long_ones_for_many_readers(self) -> None:
+        """Each has one at least, and all together have a mebibyte more at most."""
+        long = "x" * 60_000
+        readers = crowd(60)
+        numbers = range(1, 41)
+        add(MessageRow, [(n, "ann", "bob", False, long, 1.0) for n in numbers], *messages.COLUMNS)
+        whose = [(reader, number) for number in numbers for reader in readers[number % 3 :: 3]]
+        add(Delivery, whose, Delivery.user, Delivery.message)
+        cursors = {reader: Cursor(reader, 0) for reader in readers}
+        got: dict[int, list[int]] = {reader: [] for reader in readers}
+        while cursors:
+            found = self.call(messages.fetch, [*cursors.values()])
+            fetched = {event.id for events in found.values() for event in events}
+            self.assertLessEqual(len(fetched), 2**20 // len(long) + 3)
+            for reader, cursor in [*cursors.items()]:
+                events = found[cursor]
+                if is_more(events):
+                    cursors[reader] = Cursor(reader, events[-1].id)
+                else:
+                    del cursors[reader]
+                got[reader] += [event.id for event in events]
+        for index, reader in enumerate(readers):
+            self.assertEqual(got[reader], [n for n in numbers if n % 3 == index % 3])
 
     def test_a_mailbox_begins_behind_what_was_sent(self) -> None:
         first, second = self.send("1", "2")

@@ -19,7 +19,6 @@ PAGE = CHECKOUT / "docs/limits.md"
 PROGRAM = "python -m tests.docs.limits"
 
 HOLES: Mapping[str, str] = {
-    "the command listen": "a replay of any number of events for the price of one command",
     "[limits] inbox": "one friend can fill it",
 }
 """What is not declared, as it is not so yet. Nothing may be added here, and what is mended goes."""

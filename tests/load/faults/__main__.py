@@ -14,14 +14,14 @@ from twisted.logger import globalLogBeginner
 
 from tests.load.faults.migrations import FIRST, cut_everywhere
 from tests.load.faults.run import Plan, carry_out
-from tests.load.faults.world import DRIVERS, GALERA
+from tests.load.faults.world import DRIVERS, GALERAS
 from tests.services import needed, running_galera
 
 
 @contextmanager
 def server_of(database: str) -> Iterator[str]:
     """The URL of a server for databases of this kind; "" for files."""
-    if database != GALERA:
+    if database not in GALERAS:
         yield needed("BBS_TEST_MYSQL_URL") if database in DRIVERS else ""
         return
     with running_galera() as galera:

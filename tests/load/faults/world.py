@@ -23,7 +23,7 @@ from tests.integration.service import ANY_RATE, BIN, Process, Service, eventuall
 from tests.load.faults.figures import Figures
 from tests.load.faults.machine import Clock, Disk
 from tests.load.faults.parts import AppServers, Cluster, Daemon, Own
-from tests.services import OwnActiveMQ, OwnGalera, OwnMariaDB
+from tests.services import OwnActiveMQ, OwnGalera, OwnGaleraOfDefaults, OwnMariaDB
 from tests.services.servers import free_port
 
 SERVICE_DISK, DATABASE_DISK = 192, 2048
@@ -61,8 +61,10 @@ class Scene:
             raise AssertionError(f"{first!r} is not {second!r} {what}")
 
 
-GALERA = "galera"
-DRIVERS = {"mysql": IN_C, "mysql-in-python": IN_PYTHON, GALERA: IN_C}
+GALERAS = {"galera": OwnGalera, "galera-of-defaults": OwnGaleraOfDefaults}
+"""Clusters whose nodes have addresses, and those that have none."""
+
+DRIVERS = {"mysql": IN_C, "mysql-in-python": IN_PYTHON, **dict.fromkeys(GALERAS, IN_C)}
 """How a service reaches its MariaDB, for each name of such a database."""
 
 
@@ -78,10 +80,10 @@ class World:
         self.clocks = [Clock(folder / f"clock-{number}") for number in range(2 if big else 1)]
         self.database: Own | None = None
         if big:
-            of_nodes, own_folder = database == GALERA, folder / "database" / "own"
+            own_galera, own_folder = GALERAS.get(database), folder / "database" / "own"
             self.database = (
-                Cluster("the database", OwnGalera(own_folder))
-                if of_nodes
+                Cluster("the database", own_galera(own_folder))
+                if own_galera
                 else Own("the database", OwnMariaDB(own_folder))
             )
         self.broker = Own("the broker", OwnActiveMQ(folder / "broker")) if big else None

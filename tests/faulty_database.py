@@ -80,6 +80,9 @@ class SlowDatabase(Database):
     def answers(self) -> bool:
         return self.real.answers
 
+    def begin_era(self) -> Deferred[int]:
+        return self.real.begin_era()
+
     @property
     def disk(self) -> DiskState:
         return DiskState.LOW if self.disk_is_low else self.real.disk

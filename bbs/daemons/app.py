@@ -42,6 +42,7 @@ from bbs.daemons.listening import CannotListen
 from bbs.rules import membership
 from bbs.scaling.ec2.metadata import Metadata, MetadataUnavailable
 from bbs.scaling.identity import process_identity
+from bbs.scaling.lineage import Lineage
 from bbs.storage.database import Database
 
 T = TypeVar("T")
@@ -148,6 +149,7 @@ class AppServer(Daemon):
         self.begin(
             Heartbeat(
                 database=database,
+                lineage=serving.lineage,
                 server=server_id,
                 tally=serving.tally,
                 interval=config.fleet.heartbeat_interval,
@@ -414,6 +416,7 @@ class Heartbeat(TimerService):
         self,
         *,
         database: Database,
+        lineage: Lineage,
         server: str,
         tally: Callable[[], Tally],
         interval: float,
@@ -424,6 +427,7 @@ class Heartbeat(TimerService):
         TimerService.__init__(self, interval, lambda: Deferred.fromCoroutine(self._tick()))
         self.clock = self._reactor = reactor
         self._database = database
+        self._lineage = lineage
         self._server = server
         self._tally = tally
         self._lease_timeout = lease_timeout
@@ -442,7 +446,7 @@ class Heartbeat(TimerService):
             return
         try:
             tally, database = self._tally(), self._database
-            alive = await database.run(
+            alive = await self._lineage.beat(
                 membership.beat, self._server, tally.counts, tally.figures, database.node
             )
         except Unavailable:

@@ -50,6 +50,7 @@ from bbs.scaling.events import FleetContext, FleetEvents
 from bbs.scaling.housekeeping import Sweep
 from bbs.scaling.identity import certainly_dead
 from bbs.scaling.interfaces import IProvider
+from bbs.scaling.lineage import Lineage
 from bbs.scaling.waiting_room import WaitingRoom
 from bbs.storage.database import Database
 from bbs.storage.partitions import Retention
@@ -107,6 +108,7 @@ class AppServing:
     """
 
     scheduler: Scheduler
+    lineage: Lineage
 
     def __init__(self, runtime: Runtime, workers: IWorkers) -> None:
         self._runtime, self._workers = runtime, workers
@@ -145,12 +147,16 @@ class AppServing:
         self.factory = line_factory(runtime, self.home)
 
     def joined(self, member: Member) -> None:
-        """Serve as a member of the fleet; then the service `scheduler` is to be started."""
+        """Serve as a member of the fleet; then the service `scheduler` is to be started, and
+        heartbeats are to be written by `lineage`."""
         server_id = member.id
         self._parts.server_id = self.listeners.relocation.server_id = server_id
         self.presence.server_id = server_id
         self.home.bus.serve(server_id)
         self.scheduler = make_scheduler(self._runtime, self.home, member, self._workers)
+        runtime = self._runtime
+        self.lineage = Lineage(runtime.database, server_id, runtime.wall, self.listeners.listening)
+        self.listeners.has_gone_back = self.lineage.has_gone_back
 
     def tally(self) -> Tally:
         """The counts since the start, and how many people are connected now."""
@@ -227,6 +233,7 @@ class FollowingLogin:
             database=runtime.database,
             news=self.news,
             reactor=runtime.reactor,
+            wall=runtime.wall,
             tally=self.home.tally,
             interval=runtime.config.fleet.heartbeat_interval,
         )

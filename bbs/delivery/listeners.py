@@ -16,7 +16,16 @@ All other events are transient: they are sent at once to the listeners that read
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Container,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
@@ -38,6 +47,7 @@ from bbs.protocols.line.interfaces import encode
 from bbs.rules import placement, presence
 from bbs.rules.auth import Caller
 from bbs.rules.pagination import price_of
+from bbs.rules.restores import Listening
 from bbs.storage.database import Database
 
 K = TypeVar("K")
@@ -92,6 +102,9 @@ class Listeners(Service):
         self._next_poll: Any = None
         self._polls = 0
         self._when_empty: Deferred[None] | None = None
+        self.has_gone_back: Callable[[], Awaitable[bool]] | None = None
+        """Looks whether the database has gone back to an earlier state. If so, the sessions of
+        those who listen here are stored again when it returns True."""
         self.on_leaving: Callable[[int], None] = lambda user: None
         """Called with users who no longer listen on one of their connections."""
         self.charge: Callable[[int, float], float] = lambda user, commands: 0.0
@@ -128,6 +141,11 @@ class Listeners(Service):
         """The sessions of users who listen, or are about to."""
         return {each.session for each in (*self._audience, *self._opening)}
 
+    def listening(self) -> Sequence[Listening]:
+        """The sessions of users who listen, or are about to; each once."""
+        listeners = (*self._audience, *self._opening)
+        return [*{Listening(each.session, each.user, each.channel) for each in listeners}]
+
     def startService(self) -> None:
         Service.startService(self)
         self._next_poll = self.reactor.callLater(self.poll_interval, self._poll)
@@ -148,7 +166,9 @@ class Listeners(Service):
         """
         user = caller.id
         self._check_room(user, connection)
-        listener = Listener(user, connection, mailbox.cursor, session=caller.session)
+        listener = Listener(
+            user, connection, mailbox.cursor, session=caller.session, channel=caller.channel
+        )
         # The command itself is paid.
         self.charge(user, price_of(0, len(mailbox.channels)) - 1.0)
         self._opening.add(listener)
@@ -424,6 +444,7 @@ class Listener:
     announced: placement.Seat | None = None  # The place in the last `moved` event.
     session: str = ""  # The digest of the user's token.
     catches_up: bool = True  # Not all has been sent that there was when listening began.
+    channel: str = ""  # The user's own.
 
 
 class Subscribers:
@@ -570,6 +591,9 @@ class Relocation:
         sessions = {listener.session for listener in listeners}
         try:
             found = await self.database.run(presence.standings, sessions)
+            look = self.listeners.has_gone_back
+            if look and sessions - found.keys() and await look():
+                found = await self.database.run(presence.standings, sessions)
             await self._place_again(self._announce(listeners, found))
         except Unavailable:
             return

@@ -40,25 +40,29 @@ LOOK = "look"  # The key of a query in `TransactionGuard.kept`.
 
 ENDED_AT_ONCE = 500  # Sessions that one statement ends.
 
-SLOW_BEATS = 2
-"""Heartbeats that may be missing without a restore: a cluster's next node may lack the last one for
-a moment."""
+BEHIND = 2
+"""Heartbeats that may be missing in a cluster without a restore: the next node that is written to
+may lack the last ones for a moment."""
 
 
 @dataclass(frozen=True)
 class Look:
     """What a server sees of its database before it writes a heartbeat: the first id of the era, the
-    last end of sessions, its own heartbeats (None: it has no row), and by table the highest ids."""
+    last end of sessions, its own heartbeats (None: it has no row), and by table the highest ids.
+    Of the heartbeats some may be `missing` without a restore."""
 
     era: int = 0
     ended: int = 0
     beats: int | None = None
     ids: Mapping[str, int] = field(default_factory=dict)
+    missing: int = 0
 
     def is_before(self, other: Look) -> bool:
         """Whether the database was in this state before that in which `other` found it."""
-        missing = 0 if None in (self.beats, other.beats) else (other.beats or 0) - (self.beats or 0)
-        return self.era < other.era or self.ended < other.ended or missing > SLOW_BEATS
+        missing = 0
+        if self.beats is not None and other.beats is not None:
+            missing = other.beats - self.beats
+        return self.era < other.era or self.ended < other.ended or missing > self.missing
 
 
 class Listening(NamedTuple):
@@ -86,7 +90,9 @@ def look(server: str) -> Look:
     sql, names = database.kept[LOOK]
     era, ended, beats, *ids = database.carry_out(sql, (server,), False).fetchone()
     known = {name: int(id) for name, id in zip(names, ids, strict=True) if id is not None}
-    return Look(int(era or 0), int(ended or 0), beats, known)
+    servers = getattr(database, "servers", None)
+    missing = BEHIND if servers and servers.is_galera else 0
+    return Look(int(era or 0), int(ended or 0), beats, known, missing)
 
 
 def _make_look(database: Any) -> tuple[str, Sequence[str]]:

@@ -13,7 +13,7 @@ is swept away beside the rounds (`Housekeeping`), as that can take minutes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, replace
 
@@ -39,6 +39,7 @@ from bbs.scaling.fleet_view import ServerView
 from bbs.scaling.housekeeping import Housekeeping, Sweep
 from bbs.scaling.identity import certainly_dead
 from bbs.scaling.interfaces import IFleetController
+from bbs.scaling.lineage import Lineage
 from bbs.scaling.observer import Ages, FleetObserver, Inventory
 from bbs.scaling.planner import ZONES, Effect, plan
 from bbs.scaling.pools import PoolMemory, guide, lacking_pools, pools_of
@@ -106,6 +107,7 @@ class FleetController(Service):
         self._news = context.news
         self._reactor = context.reactor
         self._wall = context.wall
+        self._lineage = Lineage(self._database, self.me.id, self._wall)
         self._watch = Watch()
         self._serving: Mapping[str, ServerRow] = {}
         """The servers whose rows are known, but for what changes while they serve."""
@@ -206,7 +208,7 @@ class FleetController(Service):
             if self._began >= self._reread_at:
                 self._reread_at = self._began + REREAD_INTERVAL
                 self._serving = {}
-            seen = await self._run(
+            seen = await self._lineage.beat(
                 membership.observe, self.me, self.tally, self._serving, self._database.node
             )
             now = self._reactor.seconds()
@@ -327,6 +329,7 @@ class Follower(TimerService):
         database: Database,
         news: FleetEvents,
         reactor: IReactorTime,
+        wall: Callable[[], float],
         tally: Tally,
         interval: float,
     ) -> None:
@@ -335,6 +338,7 @@ class Follower(TimerService):
         self._me = me
         self._database = database
         self._run = database.run
+        self._lineage = Lineage(database, me.id, wall)
         self._news = news
         self._tally = tally
         tally.figures[FOLLOWS] = 1
@@ -356,7 +360,8 @@ class Follower(TimerService):
 
     async def _beat(self) -> None:
         try:
-            await self._run(membership.attend, self._me, self._tally, self._database.node)
+            node = self._database.node
+            await self._lineage.beat(membership.attend, self._me, self._tally, node)
         except Unavailable:
             pass
         except Exception:  # After an error the timer would stop.

@@ -20,6 +20,7 @@ from typing import Any
 from argon2 import PasswordHasher
 from twisted.application.service import IService
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -308,7 +309,9 @@ class MemoryService:
         """Let all app servers send heartbeats."""
         for server_id, server in self.servers.items():
             tally = server.serving.tally()
-            self.database.run(membership.beat, server_id, tally.counts, tally.figures)
+            beat = server.serving.lineage.beat
+            written = beat(membership.beat, server_id, tally.counts, tally.figures)
+            Deferred.fromCoroutine(written)
 
     def _call(self, rule: Callable[..., Any], *arguments: object) -> Any:
         results: list[Any] = []

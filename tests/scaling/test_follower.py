@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.internet.defer import fail
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -98,14 +96,14 @@ class Following(SynchronousTestCase):
 
     def test_without_a_database(self) -> None:
         """Its heart beats again when the database is back."""
-        member: Any = self.login.member
-        run = member._run
+        database = self.service.database
+        run = database.run
         for error in (Unavailable, ZeroDivisionError):
-            member._run = lambda *_, error=error: fail(error())
+            self.patch(database, "run", lambda *_, error=error: fail(error()))
             before = self.beats()
             self.service.advance(10)
             self.assertEqual(self.beats(), before)
-            member._run = run
+            self.patch(database, "run", run)
             self.service.advance(10)
             self.assertGreater(self.beats(), before)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 5)

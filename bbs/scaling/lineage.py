@@ -1,0 +1,124 @@
+"""Notices that the database has gone back to an earlier state while servers run.
+
+A backup that is loaded under a running service changes everything that servers know of their
+database. Each server looks for that in the transaction that writes its heartbeat; what it looks at,
+and what is done then, is in `bbs.rules.restores`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, ParamSpec, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.logger import Logger
+
+from bbs.core.errors import Unavailable
+from bbs.rules import fleets, restores
+from bbs.rules.restores import Listening, Look
+from bbs.storage.database import Database
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+KEPT_AT_ONCE = 50  # Sessions that one transaction keeps.
+
+_log = Logger()
+
+
+class Lineage:
+    """What the server with the id `server` knows of its database.
+
+    :param wall: the time, in seconds since the epoch.
+    :param listening: returns the sessions of those who listen here, which live.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        server: str,
+        wall: Callable[[], float],
+        listening: Callable[[], Sequence[Listening]] = lambda: (),
+    ) -> None:
+        self._database = database
+        self._server = server
+        self._wall = wall
+        self._listening = listening
+        self._known: Look | None = None
+        self._lock = DeferredLock()
+
+    async def beat(self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
+        """Run `rule`, which writes the server's heartbeat, or returns False, in a transaction that
+        also looks at the database; returns its result. Raises Unavailable as `Database.run`
+        does."""
+        run: Any = self._database.run  # A type checker cannot follow the arguments.
+        look = restores.beat_and_look
+        seen: Look
+        result: T
+        result, seen = await run(look, self._server, rule, *arguments, **keywords)
+        beats = seen.beats if result is False else (seen.beats or 0) + 1
+        await self._in_turn(replace(seen, beats=beats), seen)
+        return result
+
+    async def has_gone_back(self) -> bool:
+        """Look whether the database has gone back since the last heartbeat. If so, the sessions of
+        those who listen live again when this returns. Raises Unavailable."""
+        ended = self._known.ended if self._known else 0
+        seen = await self._database.run(restores.look, self._server)
+        await self._in_turn(seen, seen)
+        return self._known is not None and self._known.ended != ended
+
+    def _in_turn(self, known: Look, seen: Look) -> Deferred[None]:
+        return self._lock.run(lambda: Deferred.fromCoroutine(self._note(known, seen)))
+
+    async def _note(self, known: Look, seen: Look) -> None:
+        """Note what was `seen`, and that it is `known` now; if the database is away before all is
+        done, the next heartbeat sees it again."""
+        before = self._known
+        try:
+            if before is not None and await self._is_back(before, seen):
+                era, ended = await self._begin_anew(before, seen)
+                known = replace(known, era=era, ended=ended)
+            elif before is not None and seen.ended > before.ended:
+                await self._keep()
+        except Unavailable:
+            return
+        self._database.note_ids(known.era, known.ids)
+        self._known = known
+
+    async def _is_back(self, before: Look, seen: Look) -> bool:
+        if seen.is_before(before):
+            return True
+        if seen.beats is not None or before.beats is None:
+            return False
+        # The row is gone: the fleet took this server for dead, or the database is from before it.
+        return await self._database.run(restores.gives_again, self._database.ids)
+
+    async def _begin_anew(self, before: Look, seen: Look) -> tuple[int, int]:
+        """Begin an era, and end the sessions, unless others have; returns both."""
+        run = self._database.run
+        era = seen.era if seen.era > before.era else await self._database.begin_era()
+        ended, is_mine = await run(restores.claim_end, before.ended, self._wall())
+        kept = await self._keep()
+        if is_mine:
+            await run(fleets.note_loaded)
+            count = 0
+            while some := await run(restores.end_some, ended):
+                count += some
+            _log.error(
+                "the database has gone back to an earlier state, as after a dump was loaded: ids go"
+                " on above all that were given, and {count} sessions have ended, as some may have"
+                " ended since; {kept} users who listen here stay logged in",
+                count=count,
+                kept=kept,
+            )
+        return era, ended
+
+    async def _keep(self) -> int:
+        listening = [*self._listening()]
+        kept = 0
+        for start in range(0, len(listening), KEPT_AT_ONCE):
+            some = listening[start : start + KEPT_AT_ONCE]
+            kept += await self._database.run(restores.keep, some, self._wall())
+        return kept

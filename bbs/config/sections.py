@@ -179,6 +179,12 @@ class Limits:
     connections_per_address: int = setting(
         200, "an IPv6 address by its /64", minimum=1, share=ITS_OWN
     )
+    handshakes: Rate = setting(
+        "100/second",
+        "of TLS at a port; a fifth of it an address; what is over waits 2 s, then is refused",
+        kind=kinds.rate,
+        share="a fifth; as many again are for addresses with a login of late",
+    )
     places_per_address: float = setting(
         0.2,
         "share of all places, at least 10, an IPv6 address by its /48",

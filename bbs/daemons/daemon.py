@@ -52,6 +52,7 @@ from bbs.daemons.logs import Speaker
 from bbs.daemons.security_log import SecurityLog
 from bbs.daemons.watchdog import SystemdWatchdog
 from bbs.limits.connections import Admission, IPausablePort, Network, Networks
+from bbs.limits.handshakes import Handshakes
 from bbs.protocols.line import LineFactory
 from bbs.protocols.stomp import Broker, RedundantStomp, StompService
 from bbs.protocols.stomp.interfaces import IStomp, StompError, StompRefused
@@ -411,7 +412,11 @@ class Daemon(TwistedService):
         """Listen with `factory`. The port `pauses` while descriptors are short, unless operators
         need it."""
         contexts = Contexts(place, await self._read_pems(place)) if place.is_tls else None
-        endpoint = endpoint_at(self.reactor, place, contexts, proxies)
+        limits = self.config.limits
+        handshakes = Handshakes(
+            limits.handshakes, Networks(limits.trusted), self.admission.knows, self.reactor
+        )
+        endpoint = endpoint_at(self.reactor, place, contexts, proxies, handshakes, self.admission)
         try:
             port: IListeningPort = await endpoint.listen(factory)
         except (CannotListenError, OSError) as error:

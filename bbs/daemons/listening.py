@@ -12,25 +12,37 @@ import re
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 from twisted.application.internet import TimerService
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IHalfCloseableProtocol,
     IListeningPort,
     IOpenSSLServerConnectionCreator,
+    IProtocol,
     IProtocolFactory,
+    IReactorTime,
     IStreamServerEndpoint,
 )
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
-from zope.interface import implementer
+from twisted.python.failure import Failure
+from zope.interface import alsoProvides, implementer
 
 from bbs.config import EC2, ConfigError, references
 from bbs.config.kinds import is_reference
-from bbs.core import certificates
+from bbs.core import audit, certificates
 from bbs.core.addresses import ListeningPlace
 from bbs.core.clock import IReactor
+from bbs.core.values import IEntry
+from bbs.limits.connections import Admission
+from bbs.limits.handshakes import Handshakes
+from bbs.protocols.connection_state import host_of
 from bbs.protocols.proxy_protocol import ProxiedFactory
 
 BACKLOG = 1024  # connections that may wait to be accepted; with Twisted's 50, crowds wait seconds
@@ -210,10 +222,14 @@ def endpoint_at(
     place: ListeningPlace,
     contexts: Contexts | None = None,
     proxies: Container[str] | None = None,
+    handshakes: Handshakes | None = None,
+    admission: Admission | None = None,
 ) -> IStreamServerEndpoint:
     """The endpoint that listens at `place`, with the TLS of `contexts`.
 
     :param proxies: addresses whose connections begin with a header of the PROXY protocol, if any.
+    :param handshakes: when a handshake may begin; None: at once. Connections that wait are among
+        those of `admission`.
     :raises CannotListen: nothing can listen there.
     """
     try:
@@ -223,7 +239,10 @@ def endpoint_at(
         )
     except Exception as error:  # Twisted raises many kinds for an operator's mistake.
         raise _cannot(place, error) from error
-    return _Endpoint(endpoint, contexts, proxies, cast(IReactor, reactor))
+    gate = None
+    if handshakes is not None and admission is not None:
+        gate = partial(HandshakesFactory, handshakes, admission, cast(IReactor, reactor))
+    return _Endpoint(endpoint, contexts, proxies, cast(IReactor, reactor), gate)
 
 
 @implementer(IStreamServerEndpoint)
@@ -233,6 +252,7 @@ class _Endpoint:
     contexts: Contexts | None
     proxies: Container[str] | None
     reactor: IReactor
+    gate: Callable[[IProtocolFactory], IProtocolFactory] | None = None
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         if self.contexts is not None:
@@ -241,10 +261,110 @@ class _Endpoint:
             protocolFactory = TLSMemoryBIOFactory(
                 cast(Any, self.contexts), False, protocolFactory, self.reactor
             )
+            if self.gate is not None:
+                protocolFactory = self.gate(protocolFactory)
         if self.proxies is not None:
             # Its header comes before the handshake.
             protocolFactory = ProxiedFactory(protocolFactory, self.proxies, self.reactor)
         return self.endpoint.listen(protocolFactory)
+
+
+class HandshakesFactory(Factory):
+    """Makes `wrapped`'s protocols, which begin a handshake, when it is their turn (`Handshakes`).
+    Connections that have none in time are ended: nothing can be said to them before TLS."""
+
+    noisy = False
+
+    def __init__(
+        self,
+        handshakes: Handshakes,
+        admission: Admission,
+        clock: IReactorTime,
+        wrapped: IProtocolFactory,
+    ) -> None:
+        self.wrapped = wrapped
+        self.clock = clock
+        self._handshakes = handshakes
+        self._admission = admission
+        # By address they are counted as handshakes here, and as connections when they begin.
+        self._door = admission.door(admission.most)
+
+    def logPrefix(self) -> str:
+        prefix: str = cast(Any, self.wrapped).logPrefix()
+        return prefix
+
+    def doStart(self) -> None:
+        self.wrapped.doStart()
+
+    def doStop(self) -> None:
+        self.wrapped.doStop()
+
+    def buildProtocol(self, address: IAddress) -> IProtocol | None:  # type: ignore[override]
+        host = host_of(address)
+        seconds = self._handshakes.turn(host)
+        if seconds is None:
+            audit.record("connect", "refused", address=host)
+            self._admission.when_refused()
+            return None
+        if not seconds:
+            return self.wrapped.buildProtocol(address)
+        entry = self._door.enter(host)
+        return WaitingConnection(self, address, entry, seconds) if entry else None
+
+
+class WaitingConnection(Protocol):
+    """A connection that waits until its handshake may begin, and is not read until then."""
+
+    def __init__(
+        self, factory: HandshakesFactory, address: IAddress, entry: IEntry, seconds: float
+    ) -> None:
+        self._factory, self._address, self._seconds = factory, address, seconds
+        self._entry: IEntry | None = entry
+        self._inner: Any = None
+        self._early = b""  # What came behind a proxy's header.
+        self._turn: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.pauseProducing()
+        if self._entry is not None:
+            self._entry.watch(transport.abortConnection)
+        self._turn = self._factory.clock.callLater(self._seconds, self._begin)
+
+    def _begin(self) -> None:
+        self._turn = None
+        self._leave()
+        transport: Any = self.transport
+        self._inner = self._factory.wrapped.buildProtocol(self._address)
+        if self._inner is None:
+            transport.abortConnection()
+            return
+        if IHalfCloseableProtocol.providedBy(self._inner):
+            self.readConnectionLost = self._inner.readConnectionLost
+            self.writeConnectionLost = self._inner.writeConnectionLost
+            alsoProvides(self, IHalfCloseableProtocol)
+        transport.resumeProducing()
+        self._inner.makeConnection(transport)
+        if self._early:
+            self._inner.dataReceived(self._early)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._inner is None:
+            self._early += data
+        else:
+            self._inner.dataReceived(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._turn is not None:
+            self._turn.cancel()
+        self._leave()
+        if self._inner is not None:
+            self._inner.connectionLost(reason)
+
+    def _leave(self) -> None:
+        entry, self._entry = self._entry, None
+        if entry is not None:
+            entry.leave()
 
 
 def _cannot(place: ListeningPlace, why: object) -> CannotListen:

@@ -5,25 +5,34 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IStreamServerEndpoint
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import capturedLogs, formatEvent
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import EC2, references
 from bbs.core.addresses import ListeningPlace
 from bbs.core.certificates import DAY
+from bbs.core.values import Rate
 from bbs.daemons.listening import (
     RENEWAL,
     CannotListen,
     CertificateRenewal,
     Contexts,
+    HandshakesFactory,
     Pems,
     endpoint_at,
     read_pems,
 )
+from bbs.limits.connections import Admission, Networks
+from bbs.limits.handshakes import Handshakes
 from tests.certificates import Signed, certificate
 
 REFERENCE = r"ssl:1:privateKey=secretsmanager\:bbs/tls"
@@ -246,3 +255,107 @@ class Ending(SynchronousTestCase):
             file.write(text[text.index("-----BEGIN CERTIFICATE") :])
         contexts = Contexts(self.place, read_pems(self.place, EC2()))
         self.assertEqual(contexts.expires, signer.certificate.not_valid_after_utc.timestamp())
+
+
+class Client(Protocol):
+    def __init__(self) -> None:
+        self.heard, self.lost = b"", False
+
+    def dataReceived(self, data: bytes) -> None:
+        self.heard += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost = True
+
+
+class BeforeTheHandshake(SynchronousTestCase):
+    """Connections wait for their turn, or are refused."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.admission = Admission(300, Networks([]), seconds=self.clock.seconds)
+        self.refused: list[None] = []
+        self.admission.when_refused = lambda: self.refused.append(None)
+        self.begun: list[Client] = []
+        handshakes = Handshakes(Rate(100, 1.0), Networks([]), lambda address: False, self.clock)
+        wrapped = Factory.forProtocol(self.begin)
+        self.factory = HandshakesFactory(handshakes, self.admission, self.clock, wrapped)
+
+    def begin(self) -> Client:
+        self.begun.append(Client())
+        return self.begun[-1]
+
+    def connect(self, number: int) -> tuple[Any, StringTransport] | None:
+        address = IPv4Address("TCP", f"192.0.2.{number}", 40_000)
+        protocol = self.factory.buildProtocol(address)
+        if protocol is None:
+            return None
+        transport = StringTransport(peerAddress=address)
+        protocol.makeConnection(transport)
+        return protocol, transport
+
+    def crowd(self, count: int) -> list[Any]:
+        """Connections, most of which wait."""
+        return [self.connect(number) for number in range(count)]
+
+    def test_the_first_begin_at_once(self) -> None:
+        self.crowd(25)
+        self.assertEqual(len(self.begun), 25)
+
+    def test_the_others_wait_unread_and_begin_in_order(self) -> None:
+        crowd = self.crowd(30)
+        self.assertEqual(len(self.begun), 25)
+        _, transport = crowd[-1]
+        self.assertEqual(transport.producerState, "paused")
+        self.clock.advance(0.0301)
+        self.assertEqual(len(self.begun), 28)
+        self.clock.advance(0.03)
+        protocol, transport = crowd[-1]
+        self.assertEqual(transport.producerState, "producing")
+        protocol.dataReceived(b"hello")
+        self.assertEqual(self.begun[-1].heard, b"hello")
+        protocol.connectionLost(Failure(ConnectionDone()))
+        self.assertTrue(self.begun[-1].lost)
+
+    def test_what_a_proxy_sent_behind_its_header(self) -> None:
+        protocol, _ = self.crowd(26)[-1]
+        protocol.dataReceived(b"hello")
+        self.clock.advance(1.0)
+        self.assertEqual(self.begun[-1].heard, b"hello")
+
+    def test_too_many_are_refused(self) -> None:
+        crowd = self.crowd(250)
+        refused = crowd.count(None)
+        self.assertEqual(len(self.refused), refused)
+        self.assertEqual(len(crowd) - refused, 25 + 200)
+        self.clock.advance(2.1)
+        self.assertEqual(len(self.begun), 25 + 200)
+        self.assertIsNotNone(self.connect(251))
+
+    def test_those_that_wait_are_counted(self) -> None:
+        crowd = self.crowd(60)
+        self.assertEqual(self.admission.count, 35)
+        protocol, _ = crowd[-1]
+        protocol.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.admission.count, 34)
+        self.clock.advance(1.0)
+        self.assertEqual((self.admission.count, len(self.begun)), (0, 59))
+
+    def test_a_port_with_tls_has_turns(self) -> None:
+        folder = Path(os.path.abspath(self.mktemp()))
+        folder.mkdir()
+        own = certificate(str(folder / "own.pem"), ("one.example",)).path
+        place = ListeningPlace.parse(f"ssl:1:privateKey={own}")
+        reactor: Any = MemoryReactorClock()
+        handshakes = Handshakes(Rate(100, 1.0), Networks([]), lambda address: False, reactor)
+        endpoint = endpoint_at(
+            reactor,
+            place,
+            Contexts(place, read_pems(place, EC2())),
+            handshakes=handshakes,
+            admission=self.admission,
+        )
+        self.successResultOf(endpoint.listen(Factory.forProtocol(self.begin)))
+        ((_, self.factory, *_),) = reactor.tcpServers
+        self.assertIn(None, self.crowd(250))
+        self.assertEqual(len(self.refused), 25)

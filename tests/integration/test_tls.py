@@ -55,6 +55,21 @@ class Up(ServiceCase):
         await self.by_its_gateway(service)
         await self.by_a_gateway_of_its_own(service)
 
+    async def test_more_handshakes_than_there_may_be(self) -> None:
+        """At each port that has TLS; this one is the gateway's."""
+        await self.begin(limits={"handshakes": "1/hour"})
+        said = await deferToThread(self.greeting)
+        self.assertIn("bbs, a bulletin board", said)
+        with self.assertRaises(OSError):
+            await deferToThread(self.greeting)
+
+    def greeting(self) -> str:
+        """The first that somebody reads at the gateway."""
+        context = ssl.create_default_context(cafile=self.key)
+        peer = socket.create_connection(("127.0.0.1", self.gate), timeout=20)
+        with context.wrap_socket(peer, server_hostname="localhost") as secure:
+            return secure.recv(4096).decode("utf-8", "replace")
+
     async def by_a_client(self, service: Service) -> None:
         client = await self.client(service, "--tls", "--ca", self.key)
         self.assertEqual((client.exit_code, client.errors), (0, ""))

@@ -61,10 +61,18 @@ Received = Request | Refusal
 
 Answer = Reply | Deferred[Reply]
 Payer = Hashable | None  # None for nobody
+UserPayer = int | tuple[int, int]
+"""Who pays for a user: the id, where the user has a place; else a pair with `ELSEWHERE`."""
 
 COMMANDS_AT_ONCE = 1000
 DELIVERIES_AT_ONCE = 5000
 """The bursts of a user who asked for little before (`docs/protocol.md`)."""
+
+ELSEWHERE = 40
+"""A server on which a user has no place gives the user 1/40 of the rate, and 1/20 of the burst:
+servers do not know what others were asked, and each refers such a user with one statement. So the
+default maximum of 20 app servers and two login servers give one user 1.5 times the rate in all, and
+each of them can be asked 5 times a second where the rate is 200."""
 
 KNOWN_TOKENS = 20_000  # tokens whose users are remembered; an app server has ten users
 FAULTS = ("internal-error", "unavailable")  # codes of replies where the service is at fault
@@ -233,7 +241,8 @@ class Dispatcher:
         if costs.by_text:
             costs = costs.with_text(request.arguments)
         token, charges = request.token or "", self._home.charges
-        paid = charges.carried_out(token, caller.id, costs, outcome.result)
+        payer = self._payer_of(caller)
+        paid = charges.carried_out(token, payer, costs, outcome.result)
         if caller.touch:
             run = self._home.database.run
             if command.by_itself:
@@ -245,6 +254,13 @@ class Dispatcher:
             return self._charged(_reply(command, outcome.result), token, connection, paid)
         ask = Ask(self._home, command, connection, caller.now, caller)
         return begin(self._for_user(ask, request, outcome, paid))
+
+    def _payer_of(self, caller: Caller) -> UserPayer:
+        """Who pays for the caller: with little to spend where the caller has no place."""
+        home = self._home
+        if home.role is Role.APP and caller.server and caller.server == home.app.server_id:
+            return caller.id
+        return ELSEWHERE, caller.id
 
     async def _for_user(self, ask: Ask, request: Request, outcome: _Outcome, paid: float) -> Reply:
         command = request.command
@@ -285,7 +301,8 @@ class Dispatcher:
                 raise Moved(seat.address)
             outcome = await database.run(self._guards[request.command.name], request, caller.now)
         except Refusal:
-            self._home.charges.carried_out(request.token or "", caller.id, ONE_COMMAND, None)
+            payer = self._payer_of(caller)
+            self._home.charges.carried_out(request.token or "", payer, ONE_COMMAND, None)
             raise
         reply = self._reply_to(outcome, request, connection)
         return await reply if isinstance(reply, Deferred) else reply
@@ -465,6 +482,8 @@ class CostLimits:
     """Counts the recent requests of each user or address, over all connections, and finds the turn
     of the next request.
 
+    A user without a place on this server has an `ELSEWHERE`th of the rate here.
+
     :param commands: the rate of commands of a user, or of an address that is not trusted.
     :param deliveries: the rate of a user's messages, counted by readers.
     :param trusted: addresses that do not pay.
@@ -474,10 +493,13 @@ class CostLimits:
         self, commands: Rate, deliveries: Rate, trusted: Networks, clock: IReactorTime
     ) -> None:
         self._commands = Buckets(commands, clock, burst=COMMANDS_AT_ONCE)
+        slowly = Rate(commands.count, commands.period * ELSEWHERE)
+        self._elsewhere = Buckets(slowly, clock, burst=2 * COMMANDS_AT_ONCE / ELSEWHERE)
         self._deliveries = Buckets(deliveries, clock, burst=DELIVERIES_AT_ONCE)
         self.trusted = trusted
         self._clock = clock
-        self._users: OrderedDict[str, int] = OrderedDict()  # by token, the longest known first
+        self._users: OrderedDict[str, UserPayer] = OrderedDict()
+        """Who pays for a token, the longest known first."""
         self._turns: dict[Hashable, deque[Deferred[None]]] = {}
         """Those whose work of unknown cost is being done, with the turns of what waits for it."""
 
@@ -492,7 +514,7 @@ class CostLimits:
         its reply is long."""
         payer = self._payer(token, host)
         if payer is not None and commands > 0.0:
-            self._commands.take(payer, commands)
+            self._commands_of(payer).take(payer, commands)
 
     def charge_user(self, user: int, commands: float) -> float:
         """Take so many commands of `user`; returns the seconds until they are paid."""
@@ -506,23 +528,30 @@ class CostLimits:
             return counted_as(host)
         return payer
 
+    def _commands_of(self, payer: Hashable) -> Buckets:
+        return self._elsewhere if isinstance(payer, tuple) else self._commands
+
     def _take(self, payer: Hashable, costs: Costs) -> float:
-        wait = self._commands.take(payer, 1.0 if callable(costs.commands) else costs.commands)
+        wait = self._commands_of(payer).take(
+            payer, 1.0 if callable(costs.commands) else costs.commands
+        )
         if costs.known_deliveries:
             wait = max(wait, self._deliveries.take(payer, costs.known_deliveries))
         return wait
 
     def give_back(self, payer: Hashable, costs: Costs) -> None:
-        self._commands.give_back(payer, 1.0 if callable(costs.commands) else costs.commands)
+        self._commands_of(payer).give_back(
+            payer, 1.0 if callable(costs.commands) else costs.commands
+        )
         if costs.known_deliveries:
             self._deliveries.give_back(payer, costs.known_deliveries)
 
-    def carried_out(self, token: str, user: int, costs: Costs, result: object) -> float:
+    def carried_out(self, token: str, user: UserPayer, costs: Costs, result: object) -> float:
         """Take the rest of the cost of a request of `user`, which was carried out; returns all of
         it, in commands."""
-        if token not in self._users:
+        if self._users.get(token) != user:
             self._take(user, costs)
-            if len(self._users) >= KNOWN_TOKENS:
+            if token not in self._users and len(self._users) >= KNOWN_TOKENS:
                 self._users.popitem(last=False)
             self._users[token] = user
         if callable(costs.deliveries):
@@ -533,13 +562,13 @@ class CostLimits:
         self._settle(user, price - 1.0)
         return price
 
-    def _settle(self, user: int, rest: float) -> None:
+    def _settle(self, user: UserPayer, rest: float) -> None:
         """Take the rest of a price in commands, one of which was taken before; or give that back,
         if it was too much."""
         if rest > 0.0:
-            self._commands.take(user, rest)
+            self._commands_of(user).take(user, rest)
         elif rest < 0.0:
-            self._commands.give_back(user, -rest)
+            self._commands_of(user).give_back(user, -rest)
 
     def in_turn(self, payer: Hashable, work: Callable[[], Any]) -> Deferred[Reply]:
         """Do `work`, whose cost is not known beforehand, when all earlier work of `payer` is done
@@ -592,7 +621,7 @@ class CostLimits:
 
     def _debt(self, payer: Hashable) -> float:
         """Seconds until `payer` can pay what is done already."""
-        return max(self._commands.wait(payer, 0.0), self._deliveries.wait(payer, 0.0))
+        return max(self._commands_of(payer).wait(payer, 0.0), self._deliveries.wait(payer, 0.0))
 
     def pause(self, seconds: float) -> Deferred[None]:
         return deferLater(self._clock, seconds, lambda: None)

@@ -81,20 +81,26 @@ Count = Callable[[Work], Mapping[str, float]]
 Note = Callable[[str, Taken], object]
 
 
+def _is_users(key: object) -> bool:
+    """Whether a bucket is a user's: its key is a number, or a pair of them where the user has no
+    place; strangers have texts."""
+    several = key if isinstance(key, tuple) else (key,)
+    return all(isinstance(each, int) for each in several)
+
+
 @contextmanager
 def charged() -> Iterator[list[float]]:
-    """What users are charged meanwhile, in units of any kind. A key that is a number is a user's;
-    strangers have texts."""
+    """What users are charged meanwhile, in units of any kind."""
     found: list[float] = []
     take, give_back = Buckets.take, Buckets.give_back
 
     def taking(self: Buckets, key: Any, cost: float = 1.0) -> float:
-        if isinstance(key, int):
+        if _is_users(key):
             found.append(cost)
         return take(self, key, cost)
 
     def giving(self: Buckets, key: Any, cost: float = 1.0) -> None:
-        if isinstance(key, int):
+        if _is_users(key):
             found.append(-cost)
         give_back(self, key, cost)
 

@@ -8,8 +8,13 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.commands.dispatch import COMMANDS_AT_ONCE, DELIVERIES_AT_ONCE, costs_of_command
-from bbs.config import Configuration, Limits
+from bbs.commands.dispatch import (
+    COMMANDS_AT_ONCE,
+    DELIVERIES_AT_ONCE,
+    ELSEWHERE,
+    costs_of_command,
+)
+from bbs.config import App, Configuration, Limits
 from bbs.core.errors import DiskFull
 from bbs.framework import (
     Ask,
@@ -186,14 +191,14 @@ class UsersPay(ChargingCase):
 
     def test_long_texts(self) -> None:
         """Each full KiB costs one delivery more, in bytes and not in characters."""
-        self.ask(f"look {self.ann}")
-        for text, most in (
-            ("x" * 49 * 1024, DELIVERIES_AT_ONCE // 50),
-            ("ü" * 49 * 512, DELIVERIES_AT_ONCE // 50),
-        ):
-            self.assertEqual(self.ask(f"say {self.ann} {text}", most + 10), most)
-            self.assertAlmostEqual(self.later(0.5), 5, delta=1)
-            self.later(20)
+        most = DELIVERIES_AT_ONCE // 50
+        for writer, text in ((self.ann, "x" * 49 * 1024), (self.bob, "ü" * 49 * 512)):
+            peer = self.come()
+            self.ask(f"look {writer}", peer=peer)
+            self.assertEqual(self.ask(f"say {writer} {text}", most + 10, peer), most)
+            self.assertAlmostEqual(self.later(0.5, peer), 5, delta=1)
+
+    def test_short_texts(self) -> None:
         short = f"say {self.ann} {'x' * 1023}"
         self.assertEqual(self.ask(short, COMMANDS_AT_ONCE), COMMANDS_AT_ONCE)
 
@@ -418,6 +423,41 @@ class Others(ChargingCase):
     def test_who_went_wrong_pays_too(self) -> None:
         self.ask(f"look {self.ann}")
         self.assertEqual(self.ask(f"shout {self.ann}", 1500), COMMANDS_AT_ONCE - 1)
+
+
+class Elsewhere(SynchronousTestCase):
+    """What is asked for in a user's name at servers on which the user has no place."""
+
+    def setUp(self) -> None:
+        config = Configuration(limits=Limits(trusted=()), app=App(capacity=1))
+        self.service = SlowService(SERVICE, config=config)
+        self.addCleanup(self.service.close)
+        self.tokens = [*self.service.people("ann", "bob", "cat", "dan", "eve").values()]
+        self.ann = self.tokens[0]
+
+    def answered(self, factory: Any, count: int) -> tuple[int, int]:
+        """How many of so many requests of ann's are answered at once, and in the second after; each
+        comes from an address of its own."""
+        peers = [Peer(factory, host=f"192.0.{n // 200}.{n % 200 + 1}") for n in range(count)]
+        for peer in peers:
+            peer.say(f"look {self.ann}")
+            self.service.clock.advance(0)
+        at_once = sum(len(peer.heard()) for peer in peers)
+        for _ in range(100):
+            self.service.clock.advance(0.01)
+        return at_once, sum(len(peer.heard()) for peer in peers)
+
+    def test_little_at_each(self) -> None:
+        """In all not much more than where the place is."""
+        home = self.service.serving(self.ann).serving.factory
+        app_servers = [each.serving.factory for each in self.service.servers.values()]
+        elsewhere = [each for each in app_servers if each is not home]
+        self.assertEqual(len(elsewhere), 4)
+        for factory in [*elsewhere, self.service.login.factory]:
+            at_once, later = self.answered(factory, 100)
+            self.assertAlmostEqual(at_once, COMMANDS_AT_ONCE / 20, delta=2)
+            self.assertAlmostEqual(later, 200 / ELSEWHERE, delta=2)
+        self.assertEqual(self.answered(home, 500)[0], 500)
 
 
 class WithoutRoom(ChargingCase):

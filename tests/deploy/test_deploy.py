@@ -283,6 +283,19 @@ class Units(ScriptTestCase):
         script = (CHECKOUT / "bbs/scaling/app-server.sh").read_text("utf-8")
         self.assertIn("\n" + "\n".join(hardening) + "\n\n[Install]\n", script)
 
+    def test_memory(self) -> None:
+        """Each unit has a bound; that of a server is what the manifests for Kubernetes give it."""
+        units = [each for each in UNITS if each.suffix == ".service"]
+        self.assertTrue(units)
+        for unit in units:
+            found = [each for each in sections(unit)["Service"] if each.startswith("MemoryMax=")]
+            self.assertEqual(len(found), 1, unit.name)
+        for name, unit_name in (("login", "login"), ("app", "app@"), ("telnet", "telnet")):
+            manifest = (CHECKOUT / f"deploy/kubernetes/{name}.yaml").read_text("utf-8")
+            (most,) = re.findall(r"limits: {memory: (\d+)Mi}", manifest)
+            said = sections(SYSTEMD / f"bbs-{unit_name}.service")["Service"]
+            self.assertIn(f"MemoryMax={most}M", said)
+
     def test_reload(self) -> None:
         """Who keeps log files has them opened anew."""
         for name in ("login", "telnet", "app@", "fleet"):

@@ -79,6 +79,22 @@ class Manifests(SynchronousTestCase):
         spaces = {each["metadata"].get("namespace") for each in self.objects[1:]}
         self.assertEqual(spaces, {self.objects[0]["metadata"]["name"]})
 
+    def test_who_reaches_what(self) -> None:
+        """People reach each workload's own port alone, and no Pod reaches the node's metadata."""
+        policies = {each["metadata"]["name"]: each["spec"] for each in self.of("NetworkPolicy")}
+        self.assertEqual(policies.keys(), PLACES.keys())
+        for name, _, container in self.workloads():
+            policy = policies[name]
+            self.assertEqual(policy["podSelector"]["matchLabels"], {"app": name})
+            self.assertEqual({*policy["policyTypes"]}, {"Ingress", "Egress"})
+            (way_in,) = policy["ingress"]
+            numbers = {each["name"]: each["containerPort"] for each in container["ports"]}
+            self.assertEqual([numbers[each["port"]] for each in way_in["ports"]], [PLACES[name]])
+            (way_out,) = policy["egress"]
+            kept = [each for block in way_out["to"] for each in block["ipBlock"]["except"]]
+            self.assertEqual(kept, ["169.254.169.254/32", "fd00:ec2::254/128"])
+            self.assertIn("memory", container["resources"]["limits"])
+
     def test_selectors(self) -> None:
         """Whatever selects Pods selects some, and each workload has a budget and its people's
         Service."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import peewee
 
+from bbs.board import inbox_shares
 from bbs.board.models import LAST_ID, Delivery, Inbox, MessageRow, chunks, padded
 from bbs.framework import byte_length, for_update, statement, together
 
@@ -60,7 +61,11 @@ def note_delivered(last_by_user: Mapping[int, int]) -> None:
             if before < last_by_user[user]
         ]
         if risen:
-            _note(*map(list, zip(*risen, strict=True)))
+            lasts = {user: last for user, _, last in risen}
+            together(
+                _note.of(*map(list, zip(*risen, strict=True))),
+                inbox_shares.statement_to_forget(lasts),
+            )
 
 
 def forget(messages: Sequence[int], last: int = LAST_ID) -> None:
@@ -69,6 +74,8 @@ def forget(messages: Sequence[int], last: int = LAST_ID) -> None:
     readers = sorted({reader for each in some for (reader,) in _undelivered(each, last)})
     for each in chunks(readers, AT_ONCE):
         lock(each)
+    for each in some if readers else ():
+        inbox_shares.forget_messages(readers, each)
     if readers:
         # Some may have been delivered before the lock was acquired.
         _lower.many(

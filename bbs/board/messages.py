@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import peewee
 
-from bbs.board import blocks, errors, expiry, groups, inboxes, models, relationships
+from bbs.board import blocks, errors, expiry, groups, inbox_shares, inboxes, models, relationships
 from bbs.board.models import (
     Delivery,
     Group,
@@ -196,7 +196,10 @@ def _letter(caller: Caller, name: str, text: str, must_be_online: bool) -> _Lett
         raise errors.NotFriends(name)
     if online is None and must_be_online:
         raise errors.NotOnline(name)
-    if waiting + size > caller.quotas.inbox:
+    # Nothing is written for what is refused here: on MySQL all who share the transaction would
+    # begin anew.
+    quota = caller.quotas.inbox
+    if waiting + size > quota or not inbox_shares.has_room(quota, friend, caller.id, waiting, size):
         raise errors.InboxFull(name)
     return _Letter(caller, name, text, size, channel, frozenset([server]), reader=friend)
 
@@ -223,15 +226,17 @@ def _send(letters: Sequence[_Letter]) -> list[Sent]:
     readers = [[each.reader] for each in letters]
     pairs = [(each.caller.id, each.reader) for each in letters]
     stored = _store(letters, readers, relationships.kind_of.of_each(pairs))
+    tally = _tally(stored, letters, readers)
     # Others may have done something between the check and the lock.
     for letter, kinds in zip(letters, stored.found[0], strict=True):
         if kinds != [(Relationship.FRIEND,)]:
             blocks.check(letter.caller, letter.reader, letter.target)
             raise errors.NotFriends(letter.target)
         stored.room[letter.reader] -= letter.size
-        if stored.room[letter.reader] < 0:
+        has_room = not tally.counts or tally.take(letter.reader, letter.caller.id, letter.size)
+        if stored.room[letter.reader] < 0 or not has_room:
             raise errors.InboxFull(letter.target)
-    return _deliver(stored, letters, readers)
+    return _deliver(stored, letters, readers, tally)
 
 
 def _to_group(caller: Caller, name: str, text: str) -> _Letter:
@@ -266,18 +271,21 @@ def send_group(letters: Sequence[_Letter]) -> list[Sent]:
     if len(letters) > 1 and sum(map(len, members)) > DELIVERED_AT_ONCE:
         raise EachAlone()
     stored = _store(letters, members)
-    room = stored.room
+    room, tally = stored.room, _tally(stored, letters, members)
     refused: dict[int, int] = {}  # Bytes that were added to a full inbox.
     readers = []
     for letter, several in zip(letters, members, strict=True):
         readers.append([member for member in several if room.get(member, 0) >= letter.size])
+        if tally.counts:
+            sender, size = letter.caller.id, letter.size
+            readers[-1] = [each for each in readers[-1] if tally.take(each, sender, size)]
         for member in readers[-1]:
             room[member] -= letter.size
         for member in {*several} - {*readers[-1]}:
             refused[member] = refused.get(member, 0) - letter.size
     if refused:
         together(*inboxes.statements_to_add(refused))
-    sent = _deliver(stored, letters, readers)
+    sent = _deliver(stored, letters, readers, tally)
     unread = [
         (letter, each.event.id, count)
         for letter, each, count in zip(letters, sent, stored.counts, strict=True)
@@ -420,17 +428,35 @@ def _note_near(sender: int, is_near: bool) -> None:
     _near.add(sender)
 
 
-def _deliver(
+def _tally(
     stored: _Stored, letters: Sequence[_Letter], readers: Sequence[Sequence[int]]
+) -> inbox_shares.Tally:
+    """What the stored messages may count for their senders in the inboxes of their readers."""
+    quota = letters[0].caller.quotas.inbox
+    waiting = {reader: quota - room for reader, room in stored.room.items()}
+    whose = [
+        (each.caller.id, several, each.size) for each, several in zip(letters, readers, strict=True)
+    ]
+    return inbox_shares.Tally(quota, waiting, whose)
+
+
+def _deliver(
+    stored: _Stored,
+    letters: Sequence[_Letter],
+    readers: Sequence[Sequence[int]],
+    tally: inbox_shares.Tally,
 ) -> list[Sent]:
-    """Deliver stored messages, each to its readers."""
+    """Deliver stored messages, each to its readers, and store what they count there."""
     sent = []
+    last: dict[tuple[int, int], int] = {}
     for letter, number, several in zip(letters, stored.numbers, readers, strict=True):
         after = {}
         if stored.last is not None:
             # A reader who is gone has none; the delivery then fails, and all runs again.
             after = {reader: stored.last.get(reader) or 0 for reader in several}
             stored.last.update(dict.fromkeys(several, number))
+        if tally.counts:
+            last |= {(reader, letter.caller.id): number for reader in several}
         stored_event, count = letter.event(number), len(several)
         sent.append(Sent(letter.channel, stored_event, after, count, count, letter.servers))
     _add_delivery.many(
@@ -438,6 +464,7 @@ def _deliver(
         for number, several in zip(stored.numbers, readers, strict=True)
         for reader in several
     )
+    tally.store(last)
     return sent
 
 

@@ -329,6 +329,22 @@ class Inbox(Table):
         bound = Bound("one", of="account")
 
 
+class InboxShare(Table):
+    """The bytes of the messages of `sender` that wait in the inbox of `user` and count for the
+    sender's share of it, and the `last` of these messages. The row is void once that is delivered.
+    `sender` is no foreign key: the messages outlive the account."""
+
+    user = peewee.ForeignKeyField(User, on_delete="CASCADE", index=False)
+    sender = peewee.BigIntegerField()
+    size = peewee.BigIntegerField()
+    last = peewee.BigIntegerField()
+
+    class Meta:
+        bound = Bound("one for each sender of messages that wait", of="account")
+        table_name = "inbox_share"
+        primary_key = peewee.CompositeKey("user", "sender")
+
+
 class Delivery(Table):
     """`message` is for `user`. On MySQL no foreign key removes it with either of them."""
 
@@ -418,6 +434,7 @@ MODELS: tuple[type[Table], ...] = (
     Membership,
     MessageRow,
     Inbox,
+    InboxShare,
     Delivery,
     Told,
     Heard,
@@ -508,12 +525,13 @@ def _to_7(migrator: Migrator) -> None:
 
 def _to_8(migrator: Migrator) -> None:
     """Add what counts of repeated and declined invitations, of whose invitations people were told,
-    blocks of accounts that are gone, and an index by which the posts of each writer in a group are
-    counted."""
+    blocks of accounts that are gone, what each sender has of an inbox, and an index by which the
+    posts of each writer in a group are counted."""
     last = peewee.DoubleField(null=True)
     migrator.add_columns("told", times=_number(1), last=last, declined=_number(0))
     migrator.create_table(FormerBlock)
     migrator.create_table(Heard)
+    migrator.create_table(InboxShare)
     migrator.create_table(Contribution)
 
 

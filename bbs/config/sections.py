@@ -220,7 +220,12 @@ class Limits:
     friends: int = setting(1000, "of a user", minimum=0, share=ITS_OWN)
     groups: int = setting(100, "made by a user", minimum=0, share=ITS_OWN)
     members: int = setting(1000, "of a group", minimum=1, share="one membership in a group")
-    inbox: int = setting(16777216, "bytes that wait for a user", minimum=0)
+    inbox: int = setting(
+        16777216,
+        "bytes that wait for a user",
+        minimum=0,
+        share="a quarter for a sender, or 64 KiB if that is more",
+    )
     posts: int = setting(
         10000,
         "of a user, and of a group, the latest",

@@ -991,6 +991,21 @@ class Messages(ContestCase):
         self.assertEqual(len(stored), senders * count)
         self.assertEqual(read, sorted(stored))
 
+    def test_the_last_room_of_a_share(self) -> None:
+        """Of two messages of the same sender that would have it, one does."""
+        self.quotas = Quotas(inbox=400 * 2**10)
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS // 2):
+                ann, bob, cat = self.people(*(f"{name}{number}" for name in ("ann", "bob", "cat")))
+                for who in (ann, cat):
+                    self.befriend(who, bob)
+                self.call(messages.send, ann, bob.name, "x" * 60_000)
+                send = once(messages.send, ann, bob.name, "y" * 40_000)
+                full = f"{bob.name}'s inbox is full"
+                self.assertEqual(self.texts(together(send, send)), [SUCCESS, full])
+                other = once(messages.send, cat, bob.name, "z" * 40_000)
+                self.assertEqual(self.texts(together(other, send)), [SUCCESS, full])
+
     def test_groups_that_overlap(self) -> None:
         """Nobody waits for another for ever, and every member reads every message in order."""
         members = self.people(*[f"member{number}" for number in range(self.many)])

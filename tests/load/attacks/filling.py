@@ -36,8 +36,8 @@ ATTACKER = "mallory"
 ATTACKERS = 200
 
 VICTIM = "victim"
-"""Whom attackers invite, and who is with `mallory` in the group `club`, where they have written the
-posts up to the number `OLD`."""
+"""Whom attackers invite, who is a friend of `author`, too, and in the group `club` with `mallory`;
+the posts there up to the number `OLD` are theirs."""
 
 OLD = 10
 
@@ -97,7 +97,7 @@ def _fill(posts: bool, crowd: bool) -> None:
     ids: dict[str, int] = dict(rows(User.select(User.name, User.id)))
     _insert(Inbox, ({"user": user} for user in ids.values()))
     pairs = [(ids[HONEST], ids[f"friend{number}"]) for number in range(10)]
-    pairs += [(ids[ATTACKER], ids["author"])]
+    pairs += [(ids[name], ids["author"]) for name in (ATTACKER, VICTIM)]
     _insert(
         Relationship,
         (

@@ -296,6 +296,14 @@ def _shared_posts() -> None:
     names._oldest_of_most = oldest
 
 
+def _shared_inboxes() -> None:
+    """One sender may have all of an inbox."""
+    from bbs.board import inbox_shares
+
+    names: Any = inbox_shares
+    names.share_of = names.free_of = lambda quota: quota
+
+
 def _client_bounds() -> None:
     """A client decodes whatever a server sends, and joins all of it."""
     from bbs.client import client, connection, replies
@@ -356,6 +364,7 @@ PATCHES: Mapping[str, Callable[[], None]] = {
     "ended-groups": _ended_groups,
     "shared-invitations": _shared_invitations,
     "shared-posts": _shared_posts,
+    "shared-inboxes": _shared_inboxes,
     "visit-turns": _visit_turns,
     "client-bounds": _client_bounds,
 }

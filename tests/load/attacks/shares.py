@@ -1,4 +1,4 @@
-"""Attacks on what several people share: groups, and room for posts and invitations."""
+"""Attacks on what several people share: groups, inboxes, room for posts and invitations."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from tests.load.attacks.values import Attack, Outcome
 
 KEPT = 500
 """Posts that a group keeps, where that is attacked."""
+
+INBOX, TEXT = 2**20, 1000
+"""Bytes of an inbox that is attacked, and of a text that fills it."""
+
+LONGER = 1500
+"""Bytes of another's text, which does not fit into what those leave over."""
 
 INVITERS = 20
 
@@ -30,6 +36,12 @@ def _nothing_gone(outcome: Outcome) -> Sequence[str]:
     """The oldest post of the victim, who asks for it in the second flood, is there to the end."""
     gone = outcome.floods[1]["codes"].get("no-such-post", 0)
     return ["the victim's posts are gone"] if gone else []
+
+
+def _has_room(outcome: Outcome) -> Sequence[str]:
+    """There is room for the second flood, another friend's."""
+    full = outcome.floods[1]["codes"].get("inbox-full", 0)
+    return [f"another friend was told {full} times that the inbox is full"] if full else []
 
 
 def _short_list(outcome: Outcome) -> Sequence[str]:
@@ -75,6 +87,29 @@ SHARES: tuple[Attack, ...] = (
         users=(ATTACKER, VICTIM),
         options={"limits.posts": KEPT},
         shows=_nothing_gone,
+    ),
+    Attack(
+        "one-friend",
+        "one user fills a friend's inbox on 2 connections, while another friend writes, too",
+        (
+            {
+                "port": "app",
+                "connections": 2,
+                "payload": f"mail {{token}} author {'x' * TEXT}\n",
+            },
+            {
+                "port": "app",
+                "connections": 1,
+                "user": 1,
+                "payload": f"mail {{token}} author {'y' * LONGER}\n",
+                "in_turn": True,
+                "pause": 0.1,
+            },
+        ),
+        ("shared-inboxes",),
+        users=(ATTACKER, VICTIM),
+        options={"limits.inbox": INBOX},
+        shows=_has_room,
     ),
     Attack(
         "empty-groups",

@@ -152,7 +152,7 @@ class Hearing(BesideOlder, ListeningCase):
         self.assertEqual([len(each.events()) for each in (ann, bob)], [0, 1])
         self.ask("bob", "leave-group {} chess", bob)
         self.assertEqual(self.heard_topics(), {"ann", "bob"})
-        self.ask("ann", "join-group {} chess", ann)
+        self.ask("ann", "create-group {} chess", ann)
         self.assertEqual(self.heard_topics(), {"ann", "bob", "chess"})
         self.ask("ann", "send-group {} chess e5", ann)
         self.assertEqual([len(each.events()) for each in (ann, bob)], [1, 0])

@@ -82,7 +82,7 @@ def main(argv: Sequence[str], program: Program) -> int:
             name=devices.last_name,
             # What was sent by TLS is not to be sent without.
             server=f"{service.address}{' by TLS' if service.tls else ''}",
-            is_secure=service.is_secure,
+            is_secure=lambda: service.is_secure,
         )
     else:
         ended = _run_script(service.address, password, options, make)

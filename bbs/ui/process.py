@@ -33,6 +33,7 @@ from bbs.client.errors import ClientError
 from bbs.client.replies import is_device_token
 from bbs.core.addresses import Address, is_loopback
 from bbs.core.clock import IReactor
+from bbs.ui.listeners import is_ours
 
 STDIN = 0
 
@@ -172,8 +173,10 @@ class LastServer:
 
     @property
     def is_secure(self) -> bool:
-        """Whether nobody on the way to it can read or answer."""
-        return self.tls or is_loopback(self.host) or self.host == "localhost"
+        """Whether nobody on the way to it can read, or answer in its place. Without TLS that is so
+        while a process of this user or of root listens on this machine."""
+        is_here = is_loopback(self.host) or self.host == "localhost"
+        return self.tls or (is_here and is_ours(self.port))
 
 
 MOST_ENTRIES = 100  # entries that a file keeps, of all servers; older ones are forgotten

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import tempfile
 from pathlib import Path
 
@@ -177,12 +178,17 @@ class LastTests(SynchronousTestCase):
         self.assertEqual(other.read_text(), "precious")
 
     def test_the_way_to_a_server(self) -> None:
-        for host, tls, is_secure in (
-            *(("127.0.0.1", False, True), ("::1", False, True), ("localhost", False, True)),
-            *(("10.0.0.1", False, False), ("bbs.example.org", False, False)),
-            ("bbs.example.org", True, True),
-        ):
-            self.assertEqual(LastServer(host, 1, tls).is_secure, is_secure, host)
+        with socket.create_server(("127.0.0.1", 0)) as ours:
+            port = ours.getsockname()[1]
+            for host, tls, is_secure in (
+                *(("127.0.0.1", False, True), ("::1", False, True), ("localhost", False, True)),
+                *(("10.0.0.1", False, False), ("bbs.example.org", False, False)),
+                ("bbs.example.org", True, True),
+            ):
+                self.assertEqual(LastServer(host, port, tls).is_secure, is_secure, host)
+        # Whoever comes next may listen there.
+        self.assertFalse(LastServer("127.0.0.1", port).is_secure)
+        self.assertTrue(LastServer("127.0.0.1", port, tls=True).is_secure)
 
     def test_device_tokens_that_are_no_use(self) -> None:
         self.path.parent.mkdir(parents=True)

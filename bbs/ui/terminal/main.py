@@ -49,12 +49,12 @@ def run(
     times: bool = True,
     name: str = "",
     server: str = "",
-    is_secure: bool = False,
+    is_secure: Callable[[], bool] = lambda: False,
 ) -> str:
     """Run the client on standard input and output, and return the error; empty after success.
     `password` is for logging in without typing one. `make` creates the client, for a reactor and a
     login server. With `times` off no times are shown, whatever the settings say. `name` is the user
-    who logged in last. Under `server` a session may be remembered, if the way there `is_secure`."""
+    who logged in last. Under `server` a session may be remembered, while the way `is_secure`."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     asyncioreactor.install(loop)

@@ -39,7 +39,9 @@ class RememberedSession:
     A file of all servers' has the names of its user and its service. The token is there, too, or in
     the system's keyring, if Python's package `keyring` is installed and has one that encrypts.
     `ask_keyring` makes calls to it one after the other, as it may ask the person: so the last call
-    counts, whenever the person answers. Unless the way to the server `is_secure`, nothing is kept.
+    counts, whenever the person answers. Unless the way to the server `is_secure`, nothing is kept,
+    and what was kept is not sent: it is asked each time, as a server may be away, and somebody else
+    at its port.
     """
 
     def __init__(
@@ -48,15 +50,20 @@ class RememberedSession:
         server: str,
         ask_keyring: Callable[..., Deferred[Any]] = maybeDeferred,
         *,
-        is_secure: bool = True,
+        is_secure: Callable[[], bool] = lambda: True,
     ) -> None:
-        self.is_secure = is_secure
+        self._is_secure = is_secure
         self._file = PrivateEntries(path, 1)
         self._server = server
         self._ask_keyring = ask_keyring
         self._entry = self._read()
         self._may_be_in_keyring = self._entry.get("keyring") is True
         self._changes = 0
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the session may be sent to who answers now, and kept."""
+        return self._is_secure()
 
     @property
     def user(self) -> str:
@@ -81,7 +88,9 @@ class RememberedSession:
         return not self._entry
 
     async def load(self) -> str:
-        """The token; empty if there is none."""
+        """The token; empty if there is none, or the way is not secure now."""
+        if not self.is_secure:
+            return ""
         token: object = self._entry.get("token")
         if self._may_be_in_keyring:
             try:

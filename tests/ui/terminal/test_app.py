@@ -723,7 +723,7 @@ class RememberTests(FaceCase):
         self.client = BBSClient(self.clock, LOGIN, self.network.endpoint)
         self.addCleanup(self.client.close)
         self.remembered = RememberedSession(
-            self.path, "here:1", self.ask_keyring, is_secure=is_secure
+            self.path, "here:1", self.ask_keyring, is_secure=lambda: is_secure
         )
         self.face = TerminalApp(
             self.clock,

@@ -46,8 +46,8 @@ from bbs.framework import (
 MOST_INVITATIONS = 100  # unanswered invitations of one user, and of others to one user
 
 SHARE_OF_INVITATIONS = MOST_INVITATIONS // 4
-"""So many of them may be of people whom the invited has declined before. Whoever declines has room
-for others, whom those do not take it from again."""
+"""Those of people whom the invited has declined before: they cannot take all the room again that
+the invited has made."""
 
 MOST_DECLINED = 2
 """How often the same person may be declined: they invite no more then until that is forgotten."""

@@ -1,13 +1,13 @@
 """How an inbox is shared out among those who send to it: one sender has a quarter at the most.
 
 An inbox in which little waits knows nothing of senders, so that a message costs no more than it
-would without shares. Once half a share waits, what is beyond counts for its sender, who may have
-half a share of that. So nobody ever has more than a whole one, and whoever is the only one has it.
+would without shares. Once half a share waits, the bytes beyond that count for their sender, who may
+have half a share of them: a whole one at the most, and all of it if nothing else waits.
 
-What counts for a sender is in a row by reader and sender, with the last message that counts. The
-reader's inbox is locked whenever the row is looked at and changed. It is void once that message is
-delivered, which removes it: a sender who had a full share may wait until the reader has received
-all of it. Servers of 0.4.0 know no such rows: what is sent through them counts for nobody.
+A row by reader and sender has these bytes, and the last message that counts. The reader's inbox is
+locked when the row is looked at and changed. The row is void, and removed, once that message is
+delivered: a sender who had a full share may have to wait until the reader has received all of it.
+Servers of 0.4.0 know no such rows: messages through them count for nobody.
 """
 
 from __future__ import annotations

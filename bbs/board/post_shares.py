@@ -1,11 +1,11 @@
 """How a group's room for posts is shared out among those who write there.
 
-A group keeps as many posts as a user may have. Beyond that the oldest go of whoever has most of
-them there, one by one, so that nobody's posts make room for the flood of somebody else, and one
-person has all of the room as long as nobody else needs it. Whoever has left counts like the others.
+A group keeps as many posts as a user may have. Beyond that the oldest go of the writer who has most
+of them there, one by one. A flood removes its own posts then, and one person has all of the room as
+long as the others need none of it. People who have left count like the others.
 
 Nothing is kept for that: the posts are counted by an index, now and then, so that each post pays
-for a small part of the count. So no count can be wrong, whatever servers of 0.4.0 do meanwhile.
+for a small part of the count. Servers of 0.4.0 can therefore make no count wrong.
 Such a server, while it runs beside, removes all but the last numbers, whoever wrote them.
 """
 
@@ -73,8 +73,8 @@ def levelled(counts: Sequence[int], over: int) -> tuple[int, int]:
 
 @statement
 def forget_removed(group: int, number: int) -> peewee.Delete:
-    """Forget which posts of a group up to a number are gone: there are few numbers behind it. Of
-    those up to it `user_stats` counts the posts that are there."""
+    """Forget which posts of a group up to a number are gone: only servers of 0.4.0 read of it, and
+    they count the numbers behind this one."""
     some = (RemovedPost.group == group) & (RemovedPost.number <= number)
     return RemovedPost.delete().where(some)
 

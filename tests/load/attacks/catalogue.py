@@ -10,6 +10,7 @@ from tests.load.attacks.floods import FLOODS
 from tests.load.attacks.forging import FORGERIES
 from tests.load.attacks.fuzzes import FUZZES
 from tests.load.attacks.hostile import HOSTILE
+from tests.load.attacks.lists import LISTS
 from tests.load.attacks.logins import LOGINS
 from tests.load.attacks.page import PAGE
 from tests.load.attacks.places import PLACES
@@ -19,7 +20,7 @@ from tests.load.attacks.values import Attack
 ATTACKS: Mapping[str, Attack] = {
     attack.name: attack
     for attack in (
-        *(*FLOODS, *LOGINS, *PLACES, *BOARD, *SHARES, *PAGE),
+        *(*FLOODS, *LISTS, *LOGINS, *PLACES, *BOARD, *SHARES, *PAGE),
         *(*FORGERIES, *FUZZES, *COPIES, *HOSTILE),
     )
 }

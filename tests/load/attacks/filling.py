@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import peewee
 
 from bbs.board import board
-from bbs.board.models import Contribution, Group, Inbox, Membership, PostRow, Relationship
+from bbs.board.models import (
+    Contribution,
+    Delivery,
+    Group,
+    Inbox,
+    Membership,
+    MessageRow,
+    PostRow,
+    Relationship,
+    RemovedPost,
+)
+from bbs.core.values import NAME_LENGTH
 from bbs.limits.password_hashing import OWASP
 from bbs.rules.accounts import new_channel
 from bbs.storage import migrations, models
@@ -47,6 +59,14 @@ POSTS, LENGTH = 2_000, 5_000
 CROWD = 1_000
 """Members of the group, all of them online."""
 
+RICHES, NEWS, OWN_GROUPS = 999, 40, 100
+"""Friends and groups of an attacker with riches; posts in a group; and groups with own posts."""
+
+MESSAGES, LONG_TEXT = 300, 60_000
+"""Long messages, and characters of each."""
+
+LETTER = "\U00010400"  # A letter with four bytes.
+
 CHUNK = 200
 """Rows in one statement: some are long."""
 
@@ -57,12 +77,15 @@ class Template:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def copy(self, path: Path, *, posts: bool, crowd: bool) -> None:
-        """Make the database `path`, with the long posts and the crowd where they are wanted."""
-        made = self._folder / f"template-{posts:d}{crowd:d}.sqlite3"
+    def copy(self, path: Path, *, posts: bool, crowd: bool, riches: bool = False) -> None:
+        """Make the database `path`, with the long posts, the crowd and the riches of the attacker
+        where they are wanted."""
+        made = self._folder / f"template-{posts:d}{crowd:d}{riches:d}.sqlite3"
         if not made.exists():
             with _opened(f"sqlite:///{made}") as database, database.atomic():
                 _fill(posts, crowd)
+                if riches:
+                    _enrich()
         shutil.copy(made, path)
 
 
@@ -120,6 +143,64 @@ def _fill(posts: bool, crowd: bool) -> None:
         of_it = [ids[name] for name in [*members, ATTACKER]]
         _insert(Membership, ({"group": group, "user": user} for user in of_it))
         _insert(Place, ({"user": ids[name], "server": None} for name in members))
+
+
+def _enrich() -> None:
+    """Let `ATTACKER` have much of what a board has: friends with long names, groups with news and
+    with posts that are gone, own posts, and long messages, which were received."""
+    [(attacker,)] = rows(User.select(User.id).where(User.name == ATTACKER))
+    [(author,)] = rows(User.select(User.id).where(User.name == "author"))
+    names = [f"rich{number}".ljust(NAME_LENGTH, LETTER) for number in range(RICHES)]
+    _insert(
+        User,
+        (
+            {"name": name, "password_hash": "", "channel": new_channel(), "created": 0.0}
+            for name in names
+        ),
+    )
+    friends = [each for (each,) in rows(User.select(User.id).where(User.name.startswith("rich")))]
+    pairs = [(attacker, each) for each in friends]
+    _insert(
+        Relationship,
+        (
+            {"user": one, "other": other, "kind": Relationship.FRIEND}
+            for pair in pairs
+            for one, other in (pair, pair[::-1])
+        ),
+    )
+    groups = [
+        Group.insert(name=f"g{number}", channel=new_channel(), posts=NEWS).execute()
+        for number in range(RICHES - 1)
+    ]
+    _insert(Membership, ({"group": group, "user": attacker} for group in groups))
+    for writer, some in ((author, groups), (attacker, groups[:OWN_GROUPS])):
+        _insert_posts(writer, some, NEWS // 2 if writer == author else NEWS)
+    last, text = 0, "y" * LONG_TEXT
+    about = {"sender": "author", "target": ATTACKER, "to_group": False}
+    for _ in range(MESSAGES):
+        last = MessageRow.insert(**about, text=text, stored=time.time()).execute()
+        Delivery.insert(user=attacker, message=last).execute()
+    Inbox.update(delivered=last).where(Inbox.user == attacker).execute()
+
+
+def _insert_posts(writer: int, groups: Sequence[int], count: int) -> None:
+    """Posts of `writer` in each of `groups`; as many more are gone."""
+    last = PostRow.insert(text="first").execute()
+    numbers = [(group, number) for group in groups for number in range(1, count + 1)]
+    _insert(PostRow, ({"text": "hello"} for _ in numbers))
+    shift = 0 if count < NEWS else NEWS
+    _insert(
+        Contribution,
+        (
+            {"post": last + at, "writer": writer, "group": group, "number": shift + number}
+            for at, (group, number) in enumerate(numbers, 1)
+        ),
+    )
+    _insert(
+        RemovedPost,
+        ({"group": group, "number": 2 * NEWS + shift + number} for group, number in numbers),
+    )
+    Group.update(posts=4 * NEWS).where(Group.id.in_(groups)).execute()
 
 
 def _insert(model: type[peewee.Model], values: Iterable[dict[str, object]]) -> None:

@@ -67,6 +67,7 @@ def besieged(
         template.copy,
         posts=any(attack.posts for attack in attacks),
         crowd=any(attack.crowd for attack in attacks),
+        riches=any(attack.riches for attack in attacks),
     )
     with contextlib.ExitStack() as stack:
         attackers = {

@@ -180,7 +180,32 @@ def _replies() -> None:
     from bbs.rules import pagination
 
     names: Any = pagination
-    names.MOST_BYTES = names.MOST_ENTRIES = names.PRICED_BYTES = NO_LIMIT
+    names.MOST_BYTES = names.MOST_ENTRIES = NO_LIMIT
+    _prices()
+
+
+def _prices() -> None:
+    """Whatever is returned costs one command."""
+    from bbs.rules import pagination
+
+    names: Any = pagination
+    names.PRICED_BYTES = names.PRICED_ROWS = NO_LIMIT
+
+
+def _counts() -> None:
+    """All that is new is counted."""
+    from bbs.board import user_stats
+
+    names: Any = user_stats
+    names.MOST_COUNTED = names.MOST_IN_GROUPS = NO_LIMIT
+
+
+def _fetches() -> None:
+    """A fetch of events for listeners is as long as they are."""
+    from bbs.board import messages
+
+    names: Any = messages
+    names.FETCHED_BYTES = names.LOOKED_AT = NO_LIMIT
 
 
 def _unread() -> None:
@@ -352,6 +377,9 @@ PATCHES: Mapping[str, Callable[[], None]] = {
     "page-devices": _page_devices,
     "log-repeats": _log_repeats,
     "replies": _replies,
+    "prices": _prices,
+    "counts": _counts,
+    "fetches": _fetches,
     "unread": _unread,
     "listeners": _listeners,
     "late-lines": _late_lines,

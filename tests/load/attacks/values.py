@@ -24,8 +24,8 @@ class Attack:
     instead.
 
     `limits` are those that defend against it: without them it works. `options` of the server,
-    beside those that all have; `posts` and `crowd`: what its database has; `descriptors`: how many
-    it may have open.
+    beside those that all have; `posts`, `crowd` and `riches`: what its database has;
+    `descriptors`: how many it may have open.
 
     `growth`: MiB that a process may grow by while it lasts; `kept`: those that it may have more
     afterwards, where that is more than `Bounds.kept`. `crowd_ahead`: addresses whose turn to log in
@@ -48,6 +48,7 @@ class Attack:
     options: Mapping[str, object] = field(default_factory=dict)
     posts: bool = False
     crowd: bool = False
+    riches: bool = False
     descriptors: int | None = None
     growth: int = 128
     kept: int = 0

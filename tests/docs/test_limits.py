@@ -91,8 +91,10 @@ class TheBoard(SynchronousTestCase):
     def test_everything_is_declared(self) -> None:
         """But for the holes that are known: what is mended is taken off that list."""
         found = undeclared_limits(board)
-        self.assertEqual({what: found[what] for what in found if what not in HOLES}, {})
-        self.assertEqual([what for what in HOLES if what not in found], [], "mended, so no hole")
+        lacking = [f"{what}: {found[what]}" for what in found if what not in HOLES]
+        mended = [f"{what} is no hole any more" for what in HOLES if what not in found]
+        if lacking or mended:
+            self.fail("\n".join([*lacking, *mended]))
 
     def test_the_page(self) -> None:
         written = PAGE.read_text("utf-8")

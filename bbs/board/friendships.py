@@ -157,8 +157,8 @@ class Declined(NamedTuple):
     number: int
 
     def price(self) -> int:
-        """A command for each 100 invitations that are declined."""
-        return price_of(0, self.number)
+        """A command for each 50 invitations that are declined: each is a row of both."""
+        return price_of(0, 2 * self.number)
 
 
 @costs(commands=Declined.price)

@@ -88,9 +88,9 @@ class Unread(NamedTuple):
     looked_at: int
 
     def price(self) -> int:
-        """A command for each 16 KiB or 100 posts, or for each 100 friends, threads or posts of a
-        group that are looked at, whichever is most."""
-        return max(self.part.price(), price_of(0, self.looked_at))
+        """A command for each 16 KiB, or for each 100 posts if that is more, and one more for each
+        further 100 friends, threads or posts of a group that are looked at."""
+        return self.part.price() + price_of(0, self.looked_at) - 1
 
 
 class _Source(NamedTuple):

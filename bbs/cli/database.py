@@ -24,22 +24,27 @@ from bbs.cli.offline import (
     configuration,
     connected,
     get_operator,
+    local_time,
     open_folder,
     record,
 )
 from bbs.config import ConfigError, Configuration
-from bbs.rules import fleets, restores
+from bbs.rules import fleets, restores, service_clock
 from bbs.rules.fleet_admin import By
 from bbs.scaling.data_folder import Unusable, default_folder
 from bbs.storage import migrations, rising_ids, sqlite_backup
 from bbs.storage.engines import DatabaseRefused, connect_to, is_bug, summary, without_password
 from bbs.storage.migrations import Versions
-from bbs.storage.models import User
+from bbs.storage.models import ClockRow, User
 from bbs.storage.schema import Schema
 from bbs.storage.sqlite_backup import CHECKSUM, CopyRefused, NoDatabase
 from bbs.ui.output import visible
 
-DB = "`bbs db`: show the version of the database's schema, or upgrade it."
+DB = """\
+`bbs db`: show the version of the database's schema and the state of its clock, or upgrade it.
+
+`bbs db clock accept` says that the database's clock is right: what is old is removed again at once.
+"""
 BACKUP = """\
 `bbs backup FILE`: the database of a running service, in one consistent file.
 
@@ -57,26 +62,56 @@ may have ended since the backup.
 def db(argv: Sequence[str], program: Program) -> int:
     """Run with the arguments behind `bbs db`; returns the exit code."""
     parser = program.parser("db", DB)
-    parser.add_argument("action", choices=("upgrade", "status"))
+    parser.add_argument("action", choices=("upgrade", "status", "clock"))
+    parser.add_argument("word", nargs="?", choices=("accept",), help="only after clock")
     program.add_database(parser)
     options = parser.parse_args(argv)
+    if (options.action == "clock") != (options.word is not None):
+        parser.error("write db status, db upgrade, or db clock accept")
+    by = get_operator(f"{program.name} db")
     try:
         config = configuration(options.config, options.data, program.name, program.settings)
         url = config.database.url
         with connected(url, create=options.action == "upgrade") as database:
-            done = _act(options.action, database, program.service().schema)
+            schema = program.service().schema
+            if options.action == "clock":
+                done = _accept_clock(database, schema, config, by)
+            else:
+                done = _act(options.action, database, schema)
             print(f"{without_password(url)}: {done}")
-            if options.action == "status" and (warning := _shortage(database, config)):
-                print(visible(warning), file=sys.stderr)
+            if options.action == "status":
+                _warn(database, config)
     except (ConfigError, DatabaseRefused) as error:
         return program.fail("db", error)
     return 0
 
 
-def _shortage(database: peewee.Database, config: Configuration) -> str:
+def _warn(database: peewee.Database, config: Configuration) -> None:
+    """Print warnings about the database."""
     from bbs.daemons.fleet import connection_shortage
 
-    return connection_shortage(config) if "login_server" in database.get_tables() else ""
+    tables = database.get_tables()
+    if "login_server" in tables and (shortage := connection_shortage(config)):
+        print(visible(shortage), file=sys.stderr)
+    if _has_clock(tables):
+        trouble = service_clock.explain(service_clock.report())
+        if trouble:
+            print(visible(trouble), file=sys.stderr)
+
+
+def _has_clock(tables: Sequence[str]) -> bool:
+    name: str = ClockRow._meta.table_name
+    return name in tables
+
+
+def _accept_clock(database: peewee.Database, schema: Schema, config: Configuration, by: By) -> str:
+    """Store that the database's clock is right; returns what was done, in words."""
+    migrations.check_owner(migrations.current(database), schema)
+    if not _has_clock(database.get_tables()):
+        raise DatabaseRefused("its schema is older than 14: upgrade it first")
+    right = carry_out(database, service_clock.accept, by)
+    record(config, by, service_clock.ACCEPT, "")
+    return f"its clock counts as right: {local_time(right)}"
 
 
 def _act(action: str, database: peewee.Database, schema: Schema) -> str:

@@ -32,7 +32,7 @@ from bbs.config import Configuration
 from bbs.config.references import SecretUnavailable
 from bbs.core import tracing
 from bbs.core.addresses import Address
-from bbs.core.clock import IReactor, process_age
+from bbs.core.clock import IReactor, ServiceClock, process_age
 from bbs.core.errors import Unavailable
 from bbs.core.threads import Workers
 from bbs.core.values import Tally
@@ -156,6 +156,7 @@ class AppServer(Daemon):
                 lease_timeout=config.fleet.lease_timeout,
                 on_end=self._end,
                 reactor=reactor,
+                clock=self.wall,
             )
         )
         self.begin(serving.scheduler)
@@ -410,6 +411,7 @@ class Heartbeat(TimerService):
     :param interval: seconds between beats.
     :param on_end: called once, with the reason: the row is gone, or was not renewed for
         `lease_timeout` seconds.
+    :param clock: the service's, which follows the database's with each beat.
     """
 
     def __init__(
@@ -423,9 +425,11 @@ class Heartbeat(TimerService):
         lease_timeout: float,
         on_end: Callable[[str], None],
         reactor: IReactor,
+        clock: ServiceClock,
     ) -> None:
         TimerService.__init__(self, interval, lambda: Deferred.fromCoroutine(self._tick()))
         self.clock = self._reactor = reactor
+        self._clock = clock
         self._database = database
         self._lineage = lineage
         self._server = server
@@ -446,7 +450,9 @@ class Heartbeat(TimerService):
             return
         try:
             tally, database = self._tally(), self._database
-            alive = await self._lineage.beat(
+            self._clock.note(tally.figures)
+            asked = self._clock.steady()
+            read = await self._lineage.beat(
                 membership.beat, self._server, tally.counts, tally.figures, database.node
             )
         except Unavailable:
@@ -454,7 +460,8 @@ class Heartbeat(TimerService):
                 self._end("its lease could not be renewed")
             return
         self._renewed = self._reactor.seconds()
-        if not alive:
+        self._clock.hear(read, asked)
+        if not read:
             self._end("the fleet has given it up")
 
     def _end(self, reason: str) -> None:

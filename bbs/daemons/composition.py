@@ -5,9 +5,9 @@ Neither knows its database, broker and clock: the daemons and the service in mem
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from twisted.application.service import IService
@@ -29,6 +29,7 @@ from bbs.commands.service import Service, described, new_account_rule
 from bbs.commands.strictness import check_declaration
 from bbs.config import Configuration, Limits
 from bbs.config.sections import AUTO
+from bbs.core.clock import ServiceClock, service_clock
 from bbs.core.threads import IWorkers
 from bbs.core.values import Policy, Quotas, Tally, Timing, Trouble
 from bbs.delivery.broadcast import Broadcaster
@@ -62,7 +63,7 @@ class Runtime:
 
     :ivar stomp: a client of the broker.
     :ivar reactor: its `seconds` is a steady clock to measure by.
-    :ivar wall: stamps what is stored, in seconds since the epoch.
+    :ivar wall: stamps what is stored, in seconds since the epoch: the service's clock (`clock`).
     :ivar hint_key: signs the hints of all servers of the service.
     :ivar admission: decides who may connect to the process; None: a server has one of its own.
     """
@@ -75,6 +76,11 @@ class Runtime:
     wall: Callable[[], float]
     hint_key: bytes
     admission: Admission | None = None
+
+    @cached_property
+    def clock(self) -> ServiceClock:
+        """The service's clock."""
+        return service_clock(self.wall, self.reactor.seconds)
 
     @property
     def settings(self) -> object:
@@ -92,7 +98,7 @@ class Runtime:
             self.service.name,
             self.hint_key,
             self.reactor.seconds,
-            self.wall,
+            self.clock,
             self.service.placed,
         )
 
@@ -130,7 +136,7 @@ class AppServing:
             place_ttl=config.app.place_ttl,
             session_ttl=config.limits.session_ttl,
             reactor=reactor,
-            wall=runtime.wall,
+            wall=runtime.clock,
         )
         self.broadcaster = Broadcaster(
             runtime.service.broadcast,
@@ -139,7 +145,7 @@ class AppServing:
             self.listeners,
             watchers,
             reactor,
-            runtime.wall,
+            runtime.clock,
         )
         self._parts = AppServerParts(self.listeners, self.presence)
         self.home = make_context(runtime, bus, self._parts, watchers)
@@ -207,7 +213,7 @@ class FollowingLogin:
             me=me,
             database=runtime.database,
             reactor=reactor,
-            wall=runtime.wall,
+            wall=runtime.clock,
             patience=config.fleet.launch_timeout,
             watchers=watchers,
             news=self.news,
@@ -233,7 +239,7 @@ class FollowingLogin:
             database=runtime.database,
             news=self.news,
             reactor=runtime.reactor,
-            wall=runtime.wall,
+            clock=runtime.clock,
             tally=self.home.tally,
             interval=runtime.config.fleet.heartbeat_interval,
         )
@@ -308,7 +314,7 @@ def make_controller(
             policy=policy,
             news=news,
             reactor=runtime.reactor,
-            wall=runtime.wall,
+            wall=runtime.clock,
             fleet_id=launching.fleet_id,
             traces=launching.traces,
         ),
@@ -373,14 +379,15 @@ def policy_of(config: Configuration, launches: bool) -> Policy:
     )
 
 
-def _sweeps(runtime: Runtime, sessions: auth.Sessions) -> Sequence[Sweep]:
-    """The sweeps: of unused sessions, of expired messages, and of the service itself."""
+def _sweeps(runtime: Runtime, sessions: auth.Sessions) -> Mapping[str, Sweep]:
+    """The sweeps, by what they remove: unused sessions, expired messages, and what the service and
+    its extensions have."""
     service, retention = runtime.service, runtime.config.messages.message_retention
-    sweeps: list[Sweep] = [partial(accounts.end_stale_sessions, sessions)]
+    sweeps: dict[str, Sweep] = {"sessions": partial(accounts.end_stale_sessions, sessions)}
     if service.feed and (expire := service.feed.expire):
-        sweeps.append(lambda now: expire(now - retention))
+        sweeps["messages"] = lambda now: expire(now - retention)
     parts: list[Service | Extension] = [*service.extensions, service]
-    sweeps += [each.sweep for each in parts if each.sweep]
+    sweeps.update((f"rows of {each.name}", each.sweep) for each in parts if each.sweep)
     return sweeps
 
 
@@ -415,7 +422,7 @@ def make_context(
         database=runtime.database,
         bus=bus,
         sessions=sessions_of(limits),
-        wall=runtime.wall,
+        wall=runtime.clock,
         tally=Tally(counts=dict.fromkeys(runtime.service.counted, 0)),
         watchers=watchers,
         charges=CostLimits(

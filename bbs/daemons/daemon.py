@@ -33,7 +33,7 @@ from bbs.config import ConfigError, Configuration, references
 from bbs.core import tracing
 from bbs.core.addresses import ListeningPlace
 from bbs.core.certificates import note_certificate
-from bbs.core.clock import IReactor, measure_steadily
+from bbs.core.clock import IReactor, ServiceClock, measure_steadily, since_boot
 from bbs.core.errors import Refusal, Unavailable
 from bbs.core.plugins import PluginUnusable, name_clash
 from bbs.core.threads import Workers
@@ -57,7 +57,7 @@ from bbs.protocols.line import LineFactory
 from bbs.protocols.stomp import Broker, RedundantStomp, StompService
 from bbs.protocols.stomp.interfaces import IStomp, StompError, StompRefused
 from bbs.rules import fleets
-from bbs.storage import engines, migrations
+from bbs.storage import clock, engines, migrations
 from bbs.storage.database import Database, DiskSpace, unused_bytes
 from bbs.storage.engines import DatabaseRefused
 
@@ -122,7 +122,8 @@ class Daemon(TwistedService):
     :ivar in_thread: runs blocking work on a thread, once the database is open.
     :ivar log_observer: writes twistd's log; None: twistd does that by itself.
     :ivar second_choice: where to listen instead of a place whose port is taken.
-    :ivar wall: the clock that stamps what is stored; `reactor.seconds` is for measuring.
+    :ivar wall: the clock that stamps what is stored, the service's; `reactor.seconds` is for
+        measuring.
     :ivar when_begun: called when the daemon has been told to start.
     :ivar when_started: called when it has started.
     :ivar base: what the server stands on, once it has its database and knows of its broker.
@@ -153,7 +154,7 @@ class Daemon(TwistedService):
         # Before anything gets `reactor.seconds` to measure by.
         measure_steadily(reactor)
         self.reactor = reactor
-        self.wall: Callable[[], float] = time.time
+        self.wall = ServiceClock(time.time, since_boot)
         self.server_id = ""
         self.log_observer: ILogObserver | None = None
         self.second_choice: Mapping[ListeningPlace, ListeningPlace] = {}
@@ -331,6 +332,8 @@ class Daemon(TwistedService):
                 _log.warn("{advice}", advice=advice)
         if newer := migrations.newer(there, schema):
             _log.info("the database is newer, and suits this program: {newer}", newer=newer)
+        asked = self.wall.steady()
+        self.wall.hear(await database.run_at_start(clock.read), asked)
         installed = {each.name for each in schema.parts}
         if gone := [name for name in there.extensions if name not in installed]:
             _log.info(

@@ -18,14 +18,16 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import peewee
 
 from bbs import __version__
+from bbs.core.clock import Reading
 from bbs.core.values import State, Tally
 from bbs.rules import placement, servers
 from bbs.rules.servers import OPERATOR, ServerRow
+from bbs.storage import clock
 from bbs.storage.database import for_update, read_only, rows
 from bbs.storage.framework_migrations import fill_causes
 from bbs.storage.models import HeartbeatRow, Lease, LoginServer, Place, Server, Waiter
@@ -74,6 +76,7 @@ class Observation:
     peers: tuple[PeerSeen, ...] = ()
     waiting: int = 0  # Users who wait for a place; not those who are away.
     homeless: int = 0  # Those of them who are online, and lost their place.
+    reading: Reading | None = None  # Of the service's clock; None at the first heartbeat.
 
 
 class Watch:
@@ -121,14 +124,16 @@ def count_login_servers() -> int:
     return int(LoginServer.select().count())
 
 
-def attend(me: Member, tally: Tally, node: str = "") -> None:
+def attend(me: Member, tally: Tally, node: str = "") -> Reading | None:
     """Write the heartbeat of `me` with its counts, and leave the lease to others. `node` is the
-    database node that it writes to."""
-    _attend(me, tally, node)
+    database node that it writes to. Returns what it read of the service's clock."""
+    _, reading = _attend(me, tally, node)
+    return reading
 
 
-def _attend(me: Member, tally: Tally, node: str) -> tuple[PeerSeen, ...]:
-    """Write the heartbeat of `me`; returns the other login servers."""
+def _attend(me: Member, tally: Tally, node: str) -> tuple[tuple[PeerSeen, ...], Reading | None]:
+    """Write the heartbeat of `me`; returns the other login servers, and the service's clock, which
+    is not known while no login server has a row."""
     found = [*_login_servers()]
     if all(id != me.id for id, *_ in found):
         enroll(me)  # The controller took this server for dead.
@@ -137,9 +142,10 @@ def _attend(me: Member, tally: Tally, node: str) -> tuple[PeerSeen, ...]:
         row = {"logins": tally.logins, "counts": counts, "figures": figures}
         HeartbeatRow.insert(server=me.id, beats=1, node=node, **row).execute()
     others = [row for row in found if row[0] != me.id]
-    if any(is_older for *_, is_older in others):
+    if any(is_older for _, _, _, is_older, *_ in others):
         _write_older_heartbeat(me.id, tally.logins, counts, figures)
-    return tuple(PeerSeen(id, identity, beats) for id, identity, beats, _ in others)
+    peers = tuple(PeerSeen(id, identity, beats) for id, identity, beats, *_ in others)
+    return peers, next((clock.reading(*row[4:]) for row in found), None)
 
 
 def observe(
@@ -150,7 +156,7 @@ def observe(
 ) -> Observation:
     """Write the heartbeat of `me` as `attend` does, and take or hold the lease if it is free or
     `me`'s. The leader also reads the fleet, its servers by `servers.read_again`."""
-    peers = _attend(me, tally, node)
+    peers, reading = _attend(me, tally, node)
     lease = seen_lease(FLEET_LEASE)
     if lease is None:
         Lease.insert(name=FLEET_LEASE, holder=me.id, identity=me.identity).execute()
@@ -159,7 +165,7 @@ def observe(
     elif lease.holder == me.id:
         _hold(FLEET_LEASE, me.id)
     else:
-        return Observation(lease=lease)
+        return Observation(lease=lease, reading=reading)
     # Servers first: a user who gets a place meanwhile may be missed, but is not counted twice,
     # which would launch a server too many.
     found = servers.read_again(known)
@@ -173,6 +179,7 @@ def observe(
         peers=peers,
         waiting=offline + online,
         homeless=online,
+        reading=reading,
     )
 
 
@@ -194,10 +201,10 @@ def _write_older_heartbeat(me: str, logins: int, counts: str, figures: str) -> p
 
 @statement
 def _login_servers() -> peewee.Select:
-    """The login servers, and whether each is of an older version."""
+    """The login servers, and whether each is of an older version; in each row the clock."""
     columns = LoginServer.id, LoginServer.identity, servers.beats_of(LoginServer)
-    query = LoginServer.select(*columns, HeartbeatRow.server.is_null())
-    return servers.with_heartbeats(query, LoginServer)
+    query = LoginServer.select(*columns, HeartbeatRow.server.is_null(), *clock.columns())
+    return clock.with_clock(servers.with_heartbeats(query, LoginServer))
 
 
 @statement
@@ -305,27 +312,32 @@ def beat(
     counts: Mapping[str, int],
     figures: Mapping[str, int] = MappingProxyType({}),
     node: str = "",
-) -> bool:
+) -> Reading | Literal[False]:
     """Write the heartbeat of `server` with its counts, and the database `node` that it writes to;
-    False if it is closed and should end. The row of the server, in which places are taken, is only
-    read, unless a login server of an older version watches it."""
+    False if it is closed and should end, else what it read of the service's clock. The row of the
+    server, in which places are taken, is only read, unless a login server of an older version
+    watches it."""
     found = next(iter(_standing(server)), None)
     if found is None:
         return False
-    [is_watched_by_older] = found
+    is_watched_by_older, *read = found
     said = json.dumps(counts), json.dumps({**figures})
     if not _write_heartbeat(server, node, None, *said):
         row = {"counts": said[0], "figures": said[1]}
         HeartbeatRow.insert(server=server, beats=1, node=node, **row).execute()
-    return not is_watched_by_older or bool(_beat_for_older(server, *said))
+    if is_watched_by_older and not _beat_for_older(server, *said):
+        return False
+    return clock.reading(*read)
 
 
 @statement
 def _standing(server: str) -> peewee.Select:
-    """One row if `server` is not closed: whether a login server of an older version runs."""
+    """One row if `server` is not closed: whether a login server of an older version runs, and the
+    clock."""
     older = servers.with_heartbeats(LoginServer.select(LoginServer.id), LoginServer)
     runs = peewee.fn.EXISTS(older.where(HeartbeatRow.server.is_null()))
-    return Server.select(runs).where((Server.id == server) & (Server.state != State.GONE))
+    own = (Server.id == server) & (Server.state != State.GONE)
+    return clock.with_clock(Server.select(runs, *clock.columns()).where(own))
 
 
 @statement

@@ -4,7 +4,7 @@ for all viewers."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import peewee
@@ -16,6 +16,7 @@ from bbs.rules.fleets import SourceFleet
 from bbs.rules.membership import LeaseSeen
 from bbs.rules.page_history import StoredEvent
 from bbs.rules.servers import HeardServer
+from bbs.rules.service_clock import APP, LOGIN, Contradiction
 from bbs.storage.database import long_read, read_only, rows
 from bbs.storage.models import HeartbeatRow, LoginServer, Place, Server, User, Waiter
 
@@ -75,6 +76,14 @@ class Overview:
     copy_of: SourceFleet | None = None  # The fleet that it may adopt.
     nodes: tuple[str, ...] = ()  # The nodes of the database that running servers write to.
     backed_up: float | None = None  # When `bbs backup` last succeeded (seconds since the epoch).
+
+    @property
+    def clocks(self) -> Sequence[Contradiction]:
+        """What running servers say against the service's clock, login servers first."""
+        running = (each for each in self.servers if each.state not in servers.NOT_RUNNING)
+        said = [Contradiction.of(each.id, LOGIN, each.figures) for each in self.login_servers]
+        said += [Contradiction.of(each.id, APP, each.figures) for each in running]
+        return [each for each in said if each]
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ RESERVED = {
     *(fleet_admin.LAUNCH, fleet_admin.DRAIN, fleet_admin.REPLACE, fleet_admin.CANCEL_REPLACE),
     *(user_admin.SUSPEND, user_admin.RESUME, user_admin.KICK),
     *(user_admin.PASSWORD, user_admin.DELETE, "adopt", "backup", "restore"),
+    "accept-clock",
 }
 """The acts of every service."""
 

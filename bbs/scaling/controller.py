@@ -13,7 +13,7 @@ is swept away beside the rounds (`Housekeeping`), as that can take minutes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, replace
 
@@ -24,6 +24,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from bbs.core.clock import ServiceClock
 from bbs.core.errors import Unavailable
 from bbs.core.threads import IWorkers
 from bbs.core.values import DrainCause, State, Tally
@@ -32,6 +33,7 @@ from bbs.rules.fleet_admin import DELAY, Blocker
 from bbs.rules.membership import LeaseSeen, Member, Observation, PeerSeen, Watch
 from bbs.rules.servers import FOLLOWS, MOVED, SPARE, ServerRow
 from bbs.scaling.backoff import LaunchBreaker
+from bbs.scaling.clock_check import ClockCheck
 from bbs.scaling.demand import DemandTracker
 from bbs.scaling.events import FleetContext, FleetEvents, Outbox
 from bbs.scaling.executor import Executor
@@ -80,7 +82,7 @@ _log = Logger()
 class FleetController(Service):
     """Leads the fleet while it holds the lease; else watches the controller that does.
 
-    :param sweeps: rules for expired rows, in addition to the fleet's own.
+    :param sweeps: rules for expired rows, by what they remove, in addition to the fleet's own.
     :param retention: of tables whose rows expire together.
     :param heartbeat_interval: seconds between rounds, if nothing asks for one sooner.
     :param tally: this server's counts, for the others.
@@ -90,7 +92,7 @@ class FleetController(Service):
     context: FleetContext
     _: KW_ONLY
     workers: IWorkers
-    sweeps: Sequence[Sweep]
+    sweeps: Mapping[str, Sweep]
     heartbeat_interval: float
     tally: Tally
     kind: str = "login server"
@@ -130,7 +132,8 @@ class FleetController(Service):
             context, self._inventory, self._ages, self._breaker, self._pools, self._demand, self
         )
         self._drainer = Drainer(context)
-        self._housekeeping = Housekeeping(context, self.sweeps, self, self.retention)
+        self._check = ClockCheck(context)
+        self._housekeeping = Housekeeping(context, self.sweeps, self, self.retention, self._check)
         self._outbox = Outbox(context, self)
 
     def startService(self) -> None:
@@ -208,9 +211,13 @@ class FleetController(Service):
             if self._began >= self._reread_at:
                 self._reread_at = self._began + REREAD_INTERVAL
                 self._serving = {}
+            clock = self.context.clock
+            clock.note(self.tally.figures)
+            asked = clock.steady()
             seen = await self._lineage.beat(
                 membership.observe, self.me, self.tally, self._serving, self._database.node
             )
+            clock.hear(seen.reading, asked)
             now = self._reactor.seconds()
             # As far as this time counts as silence of others.
             elapsed = max(0.0, min(now - self._last_round, 2 * self.heartbeat_interval))
@@ -223,6 +230,7 @@ class FleetController(Service):
                 await self._recall()
                 self.is_leader = True
                 _log.info("this {kind} leads the fleet", kind=self.kind)
+            await self._check.look()
             await self._lead(seen, elapsed)
         except Unavailable:
             _log.debug("a round without the database")
@@ -250,7 +258,7 @@ class FleetController(Service):
     def _step_down(self) -> None:
         self.is_leader = False
         self._serving = {}
-        knowing = (self._demand, self._breaker, self._pools)
+        knowing = (self._demand, self._breaker, self._pools, self._check)
         for part in (self._inventory, self._observer, self._ages, *knowing):
             part.forget()
         self._executor.forget()
@@ -316,6 +324,7 @@ class Follower(TimerService):
     """In a login server of a fleet that processes of their own control: shows them and operators
     that it lives, and never takes the lease.
 
+    :param clock: the service's, which follows the database's with each heartbeat.
     :param tally: this login server's counts.
     :param interval: seconds between heartbeats.
     """
@@ -329,16 +338,17 @@ class Follower(TimerService):
         database: Database,
         news: FleetEvents,
         reactor: IReactorTime,
-        wall: Callable[[], float],
+        clock: ServiceClock,
         tally: Tally,
         interval: float,
     ) -> None:
         TimerService.__init__(self, interval, lambda: Deferred.fromCoroutine(self._beat()))
         self.clock = reactor
+        self._clock = clock
         self._me = me
         self._database = database
         self._run = database.run
-        self._lineage = Lineage(database, me.id, wall)
+        self._lineage = Lineage(database, me.id, clock)
         self._news = news
         self._tally = tally
         tally.figures[FOLLOWS] = 1
@@ -360,8 +370,10 @@ class Follower(TimerService):
 
     async def _beat(self) -> None:
         try:
-            node = self._database.node
-            await self._lineage.beat(membership.attend, self._me, self._tally, node)
+            node, asked = self._database.node, self._clock.steady()
+            self._clock.note(self._tally.figures)
+            read = await self._lineage.beat(membership.attend, self._me, self._tally, node)
+            self._clock.hear(read, asked)
         except Unavailable:
             pass
         except Exception:  # After an error the timer would stop.

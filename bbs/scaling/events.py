@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 from twisted.application.service import Service
@@ -25,6 +26,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from bbs.core.clock import ServiceClock, service_clock
 from bbs.core.errors import Unavailable
 from bbs.core.values import Policy
 from bbs.rules import fleet_transitions
@@ -146,8 +148,9 @@ class FleetEvents:
 @dataclass(frozen=True, kw_only=True)
 class FleetContext:
     """All that the login server `me` needs to lead the fleet. `policy`: the operator's wishes.
-    `wall`: the clock that stamps rows. `fleet_id`: the fleet that the provider launches for.
-    `traces`: for the provider, the trace that each launch is part of, by launch id."""
+    `wall`: the clock that stamps rows, the service's (`clock`). `fleet_id`: the fleet that the
+    provider launches for. `traces`: for the provider, the trace that each launch is part of, by
+    launch id."""
 
     me: Member
     database: Database
@@ -158,6 +161,11 @@ class FleetContext:
     wall: Callable[[], float]
     fleet_id: str = ""
     traces: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def clock(self) -> ServiceClock:
+        """The service's clock."""
+        return service_clock(self.wall, self.reactor.seconds)
 
 
 class Outbox(Service):

@@ -6,8 +6,8 @@ others have as much time between them.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from twisted.logger import Logger
 
 from bbs.core.errors import Unavailable
 from bbs.rules import fleet_transitions, fleets, page_history
+from bbs.scaling.clock_check import ClockCheck
 from bbs.scaling.events import FleetContext
 from bbs.scaling.interfaces import IFleetController
 from bbs.storage.database import long_write
@@ -50,25 +51,34 @@ class Housekeeping(Service):
     No round waits for it. It carries out one transaction at a time, each in turn for another of
     `sweeps` or for the tables of `retention`, and gives way to others after each. If the lease is
     lost, the next one is refused.
+
+    :param sweeps: by the kind of what they remove, as the log names it.
+    :param check: of the clock: until it is right, nothing is removed.
     """
 
     def __init__(
         self,
         context: FleetContext,
-        sweeps: Sequence[Sweep],
+        sweeps: Mapping[str, Sweep],
         controller: IFleetController,
         retention: Retention | None = None,
+        check: ClockCheck | None = None,
     ) -> None:
         self._context = context
-        self._sweeps = (
-            *sweeps,
-            lambda now: fleet_transitions.forget_gone(now, GONE_KEPT),
-            lambda now: fleet_transitions.forget_heartbeats(),
-            lambda now: page_history.forget_old_news(),
-        )
+        self._sweeps: Mapping[str, Sweep] = {
+            **sweeps,
+            "ended servers": lambda now: fleet_transitions.forget_gone(now, GONE_KEPT),
+            "heartbeats": lambda now: fleet_transitions.forget_heartbeats(),
+            "events of the page": lambda now: page_history.forget_old_news(),
+        }
         self._controller = controller
+        self._check = check
+        may_remove = self._may_remove = check.allows if check else lambda: True
+        self._removed: Counter[str] = Counter()
         self._partitions = (
-            [_PartitionChanges(context, retention, self._carry_out)] if retention else []
+            [_PartitionChanges(context, retention, self._carry_out, may_remove, self._removed)]
+            if retention
+            else []
         )
         self._reactor = context.reactor
         self._next: IDelayedCall | None = None
@@ -105,11 +115,14 @@ class Housekeeping(Service):
 
     async def _sweep(self, due: float) -> None:
         """Sweep until nothing that has expired is left, or the next look at everything is due."""
-        sweeps = (partial(self._removes_some, each) for each in self._sweeps)
+        sweeps = (partial(self._removes_some, *each) for each in self._sweeps.items())
         left: deque[Callable[[], Awaitable[bool]]] = deque([*self._partitions, *sweeps])
+        self._removed.clear()
         try:
             if self._controller.is_leader:
                 await self._check_fleet()
+                if self._check is not None:
+                    await self._check.check()
             while left and self._goes_on(due):
                 step = left.popleft()
                 if await step():
@@ -118,15 +131,27 @@ class Housekeeping(Service):
             _log.debug("housekeeping without the database")
         except fleet_transitions.NotLeader:
             pass  # The controller's next round finds out as well.
+        finally:
+            self._log_removed()
+
+    def _log_removed(self) -> None:
+        if self._removed:
+            counts = ", ".join(f"{count} {kind}" for kind, count in self._removed.items())
+            _log.info("removed what had expired: {counts}", counts=counts)
 
     def _goes_on(self, due: float) -> bool:
         is_due = self._reactor.seconds() >= due
         return bool(self.running) and self._controller.is_leader and not is_due
 
-    async def _removes_some(self, sweep: Sweep) -> bool:
+    async def _removes_some(self, kind: str, sweep: Sweep) -> bool:
         """Carry out a sweep once; returns whether there may be more to remove."""
+        if not self._may_remove():
+            return False
         try:
-            return bool(await self._carry_out(sweep))
+            count = await self._carry_out(sweep)
+            if count:
+                self._removed[kind] += count
+            return bool(count)
         except (Unavailable, fleet_transitions.NotLeader):
             raise
         except Exception:  # A service's sweep may raise anything; the others go on.
@@ -138,7 +163,7 @@ class Housekeeping(Service):
         began = self._reactor.seconds()
         fenced: Any = partial(fleet_transitions.while_leading, self._context.me, rule)
         fenced.stands_for = rule
-        result: T = await self._context.database.run(long_write(fenced), self._context.wall())
+        result: T = await self._context.database.run(long_write(fenced), self._context.clock())
         if result and self.running:
             took = self._reactor.seconds() - began
             self._pause = deferLater(self._reactor, max(LEAST_PAUSE, SWEEP_PAUSE * took))
@@ -168,10 +193,14 @@ class _PartitionChanges:
         context: FleetContext,
         retention: Retention,
         carry_out: Callable[[Callable[[float], Any]], Awaitable[Any]],
+        may_remove: Callable[[], bool],
+        removed: Counter[str],
     ) -> None:
         self._context = context
         self._retention = retention
         self._carry_out = carry_out
+        self._may_remove = may_remove
+        self._removed = removed
         self._change: Change | None = None
         """What is under way: then the first of `_rules` goes on at `_start`."""
         self._rules: deque[Callable[[int, int], int | None]] = deque()
@@ -190,9 +219,12 @@ class _PartitionChanges:
 
     async def _take_step(self) -> bool:
         tables, database, change = self._retention.tables, self._context.database, self._change
+        if change is not None and change.drops and not self._may_remove():
+            change = self._change = None
         if change is None:
-            before = self._context.wall() - self._retention.seconds
-            self._change = await database.run(tables.next_change, before)
+            before = self._context.clock() - self._retention.seconds
+            may_drop = self._may_remove()
+            self._change = await database.run(tables.next_change, before, may_drop)
             self._rules = deque(tables.release if self._change and self._change.drops else ())
             self._start = 0
             return self._change is not None
@@ -206,6 +238,8 @@ class _PartitionChanges:
         await database.run_untimed(tables.carry_out, change)
         what = "dropped all expired rows" if change.drops else "made a partition for rows"
         _log.info("{what} with ids below {bound}", what=what, bound=change.bound)
+        if change.drops:
+            self._removed["partitions"] += 1
         self._change = None
         return True
 

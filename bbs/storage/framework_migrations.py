@@ -112,7 +112,15 @@ def _to_13(migrator: Migrator) -> None:
     migrator.create_table(models.HeartbeatRow)
 
 
-_STEPS = (_to_2, _to_3, _to_4, _to_5, _to_6, _to_7, _to_8, _to_9, _to_10, _to_11, _to_12, _to_13)
+def _to_14(migrator: Migrator) -> None:
+    """Add the time up to which the service's clock is known to be right."""
+    migrator.create_table(models.ClockRow)
+
+
+_STEPS = (
+    *(_to_2, _to_3, _to_4, _to_5, _to_6, _to_7, _to_8),
+    *(_to_9, _to_10, _to_11, _to_12, _to_13, _to_14),
+)
 
 STEPS: Mapping[int, Step] = dict(enumerate(_STEPS, start=2))
 """Each step by the version that it leads to."""

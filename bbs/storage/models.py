@@ -333,6 +333,22 @@ class DatabaseWriter(Table):
         table_name = "database_writer"
 
 
+class ClockRow(Table):
+    """The service's clock, in one row of the name `SERVICE`, as the fleet's leader or an operator
+    `checked` it last, in seconds since the epoch. The database's own was `apart`: so many seconds
+    ahead of it. What has expired is removed by this clock (`bbs.core.clock`)."""
+
+    SERVICE = "service"
+
+    name = peewee.CharField(20, primary_key=True)
+    checked = peewee.DoubleField()
+    apart = peewee.DoubleField(default=0.0)
+
+    class Meta:
+        table_name = "service_clock"
+        bound = Bound("one", of="service", share="none: servers fill it")
+
+
 MODELS: tuple[type[Table], ...] = (
     User,
     Suspension,
@@ -351,5 +367,6 @@ MODELS: tuple[type[Table], ...] = (
     Secret,
     BackgroundJob,
     DatabaseWriter,
+    ClockRow,
 )
 """In an order in which they can be made."""

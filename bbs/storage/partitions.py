@@ -39,6 +39,8 @@ GROWTH = 8
 """How many times as wide as the last one a partition may be: one hour in which everybody writes is
 no measure for a week."""
 
+LATEST = 100  # Rows at the end of a partition that have to have expired before it is dropped.
+
 REST = "rest"  # The name of the last partition.
 
 TABLE_TIMEOUT = 1
@@ -79,18 +81,20 @@ class PartitionedTables:
         return max([0, *(bound for bound in bounds if bound <= last)])
 
     @long_read
-    def next_change(self, before: float) -> Change | None:
+    def next_change(self, before: float, may_drop: bool = True) -> Change | None:
         """Find out what is to be done, if rows stored before this time have expired; None while
-        there is nothing, or the tables have no partitions. (A rule.)"""
+        there is nothing, or the tables have no partitions. `may_drop`: whether any may be dropped.
+        (A rule.)"""
         bounds = bounds_of(self._last)
         if bounds is None or not (last := self._highest()):
             return None
         key, times = self._key, self._last.select(self._key, self.stored)
         [(_, now)] = rows(times.where(key == last))
         written = [bound for bound in bounds if bound <= last]
-        if written:
-            latest = rows(times.where(key < written[0]).order_by(key.desc()).limit(1))
-            if not latest or latest[0][1] < before:
+        if written and may_drop:
+            latest = rows(times.where(key < written[0]).order_by(key.desc()).limit(LATEST))
+            # Not by the last one alone: a server with a wrong clock may have stored it.
+            if all(stored < before for _, stored in latest):
                 return Change(written[0], drops=True)
         if len(bounds) - len(written) >= 2:  # The one that is written to, and one ahead.
             return None

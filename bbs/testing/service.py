@@ -32,6 +32,7 @@ from bbs.commands.extensions import extended
 from bbs.commands.service import Service
 from bbs.commands.strictness import check_questions
 from bbs.config import Configuration, Limits
+from bbs.core.clock import ServiceClock
 from bbs.core.threads import ILanes
 from bbs.core.values import Rate
 from bbs.daemons.composition import AppServing, LoginServing, Runtime
@@ -41,7 +42,7 @@ from bbs.protocols.line import LineFactory
 from bbs.rules import auth, membership, placement
 from bbs.rules.auth import asked_by
 from bbs.rules.servers import new_id
-from bbs.storage import models
+from bbs.storage import clock, models
 from bbs.storage.database import Database
 from bbs.storage.migrations import upgrade
 from bbs.storage.schema import Schema
@@ -130,9 +131,15 @@ class MemoryAppServer:
     """An app server of a `MemoryService`, which makes it with its `runtime`, launched under
     `server_id`; it has that as `id`, and reports `port`."""
 
+    set_ahead = 0.0
+    """Seconds by which somebody has set the wall clock of this server alone ahead."""
+
     def __init__(self, runtime: Runtime, server_id: str) -> None:
         self.id = server_id
         self.port = 0
+        self.clock = runtime.clock
+        own = self.clock.own
+        self.clock.own = lambda: own() + self.set_ahead
         self.serving = AppServing(runtime, Inline())
         self.serving.joined(membership.Member(server_id, f"host:nowhere:{server_id}"))
         self.serving.topics.startService()
@@ -169,6 +176,8 @@ class MemoryService:
         out at once.
     :ivar set_ahead: seconds by which somebody has set the wall clock ahead of `clock` (below 0:
         back).
+    :ivar database_ahead: the same of the database's own clock; None for a database without one, as
+        an SQLite file.
     """
 
     def __init__(
@@ -194,6 +203,7 @@ class MemoryService:
         else:
             upgrade(self.database.peewee, service.schema)
         self.set_ahead = 0.0
+        self.database_ahead: float | None = None
         self.broker = MemoryBroker()
         self.boots = True
         self.listen: Callable[[LineFactory], int] = lambda factory: next(ports)
@@ -243,6 +253,10 @@ class MemoryService:
         """The time of the wall clock, in seconds since the epoch."""
         return self.clock.seconds() + self.set_ahead
 
+    def now(self) -> float:
+        """The time by the service's clock, which stamps what is stored."""
+        return self.login.home.wall()
+
     def settle(self) -> None:
         """Let 0.2 s pass, in which all that was asked for happens."""
         for _ in range(STEPS):
@@ -284,7 +298,7 @@ class MemoryService:
 
     def serving(self, token: str) -> MemoryAppServer:
         """The app server of the user with `token`; a new one if they were away."""
-        user: auth.Caller = self._call(auth.identify, token, self.login.home.sessions, self.wall())
+        user: auth.Caller = self._call(auth.identify, token, self.login.home.sessions, self.now())
         server = user.server
         if user.away:
             seat: placement.Seat | None = self._call(placement.come_back, user.id, None)
@@ -308,10 +322,12 @@ class MemoryService:
     def beat(self) -> None:
         """Let all app servers send heartbeats."""
         for server_id, server in self.servers.items():
-            tally = server.serving.tally()
+            tally, clock = server.serving.tally(), server.clock
+            clock.note(tally.figures)
             beat = server.serving.lineage.beat
             written = beat(membership.beat, server_id, tally.counts, tally.figures)
-            Deferred.fromCoroutine(written)
+            answer = Deferred.fromCoroutine(written)
+            answer.addCallback(clock.hear, self.clock.seconds())
 
     def _call(self, rule: Callable[..., Any], *arguments: object) -> Any:
         results: list[Any] = []
@@ -323,8 +339,14 @@ class MemoryService:
             self.clock.callLater(0, self.boot, server_id)
 
     def _runtime(self) -> Runtime:
-        stomp, clock = self.broker.client(), self.clock
-        return Runtime(self._service, self.config, self.database, stomp, clock, self.wall, HINT_KEY)
+        stomp, seconds = self.broker.client(), self.clock.seconds
+        wall = ServiceClock(self.wall, seconds, self._database_time)
+        self.database.run(clock.read).addCallback(wall.hear, seconds())
+        return Runtime(self._service, self.config, self.database, stomp, self.clock, wall, HINT_KEY)
+
+    def _database_time(self) -> float | None:
+        ahead = self.database_ahead
+        return None if ahead is None else self.clock.seconds() + ahead
 
 
 def _make_tables(database: Any, schema: Schema) -> None:

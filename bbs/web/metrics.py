@@ -201,6 +201,9 @@ class Metrics:
         if seen.backed_up is not None:
             meaning = "When a backup of the database last succeeded"
             yield "backup_timestamp_seconds", meaning, seen.backed_up
+        clocks = [(each.ahead, each.database_ahead) for each in seen.clocks]
+        off = max((abs(value) for pair in clocks for value in pair), default=0.0)
+        yield "clock_off_seconds", "By how much the most wrong clock is wrong", off
         refused = seen.refusal is not None
         yield "fleet_launch_refused", "Whether the provider refuses launches", refused
 

@@ -24,6 +24,7 @@ from bbs.rules.fleet_admin import DELAY
 from bbs.rules.overview import Overview
 from bbs.rules.page_history import broker_away
 from bbs.rules.servers import NOT_RUNNING, OPERATOR, HeardServer, explain
+from bbs.rules.service_clock import in_words
 from bbs.storage.database import DiskSpace
 from bbs.web import certificates, lacks
 from bbs.web.context import ServiceInfo
@@ -44,6 +45,8 @@ class Cause(StrEnum):
     TWO_WRITERS = "two-writers"
     EXPIRED = "certificate-expired"
     CERTIFICATE = "certificate"
+    CLOCK = "wrong-clock"
+    CLOCK_UNPROVED = "unproved-clock"
     REFUSED = "refused"
     FAILED = "failed"
     TOO_FEW = "too-few"
@@ -106,6 +109,18 @@ _ALARMS: Mapping[Cause, tuple[str, str]] = {
         "Servers write to several nodes of the database, which can refuse each other's writes",
         "Let every database.url name the same node first, and restart the servers that write to"
         " another one.",
+    ),
+    Cause.CLOCK: (
+        "A clock is wrong",
+        "Set the clock of that machine, and have NTP keep it. While the database, the login server"
+        " that controls the fleet or half of the servers are wrong, nothing that is old is removed;"
+        " then it goes on by itself.",
+    ),
+    Cause.CLOCK_UNPROVED: (
+        "Nothing that is old is removed: the service was off for a day or more, or its clock is"
+        " wrong",
+        "Look at the clock of the database. If it is right, the command db clock accept begins at"
+        " once, and else set it: in an hour removal begins by itself.",
     ),
     Cause.FAILED: (
         "{need}, and one launch after the other fails",
@@ -171,6 +186,8 @@ def alarms(
         is_full = cause is Cause.DISK_FULL and disk is DiskState.FULL
         text, todo = _NO_ROOM if is_full else _ALARMS[cause]
         text = text.format(**values)
+        if cause is Cause.CLOCK and operator:
+            text += f": {in_words(seen.clocks)}"
         if cause is Cause.REFUSED and seen.refusal is not None and operator:
             text += f": {seen.refusal.reason}"
         if cause is Cause.TWO_WRITERS and operator:
@@ -204,6 +221,11 @@ def causes(
         yield Cause.TWO_WRITERS
     if due := certificates.due(seen, at):
         yield Cause.EXPIRED if due[0].served.expires <= at else Cause.CERTIFICATE
+    clocks = seen.clocks
+    if in_words(clocks):
+        yield Cause.CLOCK
+    elif any(each.unproved for each in clocks):
+        yield Cause.CLOCK_UNPROVED
     yield from _launch_causes(seen, policy)
     if short_for >= lacks.PATIENCE:
         yield Cause.TOO_FEW
@@ -543,6 +565,7 @@ def essence(view: PageView) -> object:
         [connected_to(each) for each in seen.servers],
         [(each.id, each.version) for each in seen.login_servers],
         (view.database, view.brokers, view.room, seen.fleet, seen.copy_of, _replacing(seen)),
+        in_words(seen.clocks),
         (seen.waiting, seen.away, seen.refusal, seen.usual, seen.who, seen.actions[:1]),
         (seen.backed_up, seen.failures.count, seen.missed),
         bool(view.measured.errors.get(ERRORS[Trouble.INTERNAL])),

@@ -68,13 +68,14 @@ from bbs.rules import (
     page_history,
     placement,
     presence,
+    service_clock,
     user_admin,
 )
 from bbs.rules.auth import Caller, asked_by
 from bbs.rules.overview import overview
 from bbs.rules.page_history import Event, EventKind
 from bbs.rules.pagination import Page
-from bbs.storage import migrations
+from bbs.storage import clock, migrations
 from bbs.storage.database import Database, rows
 from bbs.storage.engines import IN_PYTHON
 from bbs.storage.models import KnownNetwork, Place, Server, Session, User
@@ -390,6 +391,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
         "a login server that starts": [
             fleets.is_elsewhere,
             fleets.beats,
+            clock.read,
             lambda: fleets.settle(NOW, beating=False),
             lambda: fleets.take_over("ec2:here:bbs", "ec2:here:1", ["server0"], NOW),
         ],
@@ -484,6 +486,8 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: posts.forget_unwritten(NOW),
             lambda: groups.forget_empty(NOW),
             lambda: fleet_transitions.forget_gone(NOW, 100.0),
+            lambda: clock.note_check(NOW, 0.0),
+            service_clock.report,
         ],
     }
 

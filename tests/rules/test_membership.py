@@ -28,7 +28,8 @@ class LoginServers(FleetCase):
         self.assertEqual(mine.lease, LeaseSeen(ONE.id, ONE.identity, 0))
         self.assertEqual(mine.peers, (PeerSeen(TWO.id, TWO.identity, 0),))
         theirs = self.call(membership.observe, TWO, Tally())
-        self.assertEqual(theirs, Observation(lease=LeaseSeen(ONE.id, ONE.identity, 0)))
+        lease = LeaseSeen(ONE.id, ONE.identity, 0)
+        self.assertEqual(theirs, Observation(lease=lease, reading=theirs.reading))
 
     def test_looking_counts_heartbeats(self) -> None:
         self.keep()

@@ -72,6 +72,7 @@ class HousekeepingCase(DatabaseCase):
         self.called: list[str] = []
 
     def sweeps(self, *sweeps: Sweep, retention: Any = None) -> Housekeeping:
+        named = {f"sweep {number}": sweep for number, sweep in enumerate(sweeps)}
         context = FleetContext(
             me=ME,
             database=cast("Any", self.slow),
@@ -82,7 +83,7 @@ class HousekeepingCase(DatabaseCase):
             wall=self.clock.seconds,
         )
         leader = cast("IFleetController", self.leader)
-        self.housekeeping = Housekeeping(context, sweeps, leader, retention)
+        self.housekeeping = Housekeeping(context, named, leader, retention)
         self.housekeeping.startService()
         return self.housekeeping
 
@@ -229,7 +230,7 @@ class Tables:
         self.release = (self.release_first, self.release_last)
 
     @long_read
-    def next_change(self, before: float) -> Change | None:
+    def next_change(self, before: float, may_drop: bool = True) -> Change | None:
         self.log.append(before)
         return self.changes[0] if self.changes else None
 

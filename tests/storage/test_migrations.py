@@ -306,6 +306,7 @@ class TheStepsThatThereAre(MigrationCase):
         11: {"place": ["origin"], "known_network": []},
         12: {"background_job": [], "notice": ["event"]},
         13: {"database_writer": [], "heartbeat": []},
+        14: {"service_clock": []},
     }
     """What each version brought: columns of tables that were there, and tables (no columns)."""
 

@@ -74,8 +74,11 @@ _bbs() {
             fi ;;
         db)
             words='--config --data --help --version'
-            [[ " ${COMP_WORDS[*]:2:COMP_CWORD-2} " == *\ @(upgrade|status)\ * ]] ||
-                words="upgrade status $words" ;;
+            if [[ ${COMP_WORDS[COMP_CWORD-1]} == clock ]]; then
+                words="accept $words"
+            elif [[ " ${COMP_WORDS[*]:2:COMP_CWORD-2} " != *\ @(upgrade|status|clock)\ * ]]; then
+                words="upgrade status clock $words"
+            fi ;;
         config)
             if ((COMP_CWORD == 2)); then
                 words='check keys password --help --version'

@@ -74,7 +74,8 @@ complete -c bbs -n '__fish_seen_subcommand_from user; and __fish_seen_subcommand
 complete -c bbs -n '__fish_seen_subcommand_from backup restore' -F
 complete -c bbs -n '__fish_seen_subcommand_from backup restore' -l force -d 'replace what is there'
 
-complete -c bbs -n '__fish_seen_subcommand_from db; and not __fish_seen_subcommand_from upgrade status' -a 'upgrade status'
+complete -c bbs -n '__fish_seen_subcommand_from db; and not __fish_seen_subcommand_from upgrade status clock' -a 'upgrade status clock'
+complete -c bbs -n '__fish_seen_subcommand_from db; and __fish_seen_subcommand_from clock' -a accept
 complete -c bbs -n "__fish_seen_subcommand_from up run shell manhole db backup restore announce $actions $deeds $acts" -l config -r -F -d 'configuration file (TOML)'
 complete -c bbs -n "__fish_seen_subcommand_from up run shell manhole db backup restore announce $actions $deeds $acts" -l data -x -a '(__fish_complete_directories)' -d 'folder of a bbs up'
 

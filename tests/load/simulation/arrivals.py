@@ -245,7 +245,7 @@ class Hour:
             wall=wall,
         )
         self.controller = FleetController(
-            context, workers=Inline(), sweeps=(), heartbeat_interval=HEARTBEAT, tally=Tally()
+            context, workers=Inline(), sweeps={}, heartbeat_interval=HEARTBEAT, tally=Tally()
         )
 
     def live(self) -> None:

@@ -284,7 +284,7 @@ class LoginServer:
             wall=day.clock.seconds,
         )
         self.controller = FleetController(
-            context, workers=Inline(), sweeps=(), heartbeat_interval=INTERVAL, tally=Tally()
+            context, workers=Inline(), sweeps={}, heartbeat_interval=INTERVAL, tally=Tally()
         )
         self.controller.startService()
 

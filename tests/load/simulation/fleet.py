@@ -151,7 +151,7 @@ class LoginServer:
             fleet_id=found.id,
         )
         self.controller = FleetController(
-            context, workers=Inline(), sweeps=(), heartbeat_interval=INTERVAL, tally=Tally()
+            context, workers=Inline(), sweeps={}, heartbeat_interval=INTERVAL, tally=Tally()
         )
         self.controller.startService()
 

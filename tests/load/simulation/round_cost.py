@@ -166,7 +166,7 @@ def measure(servers: int, url: str = "sqlite:///:memory:", pid: int = 0) -> tupl
         wall=clock.seconds,
     )
     controller = FleetController(
-        context, workers=Inline(), sweeps=(), heartbeat_interval=INTERVAL, tally=Tally()
+        context, workers=Inline(), sweeps={}, heartbeat_interval=INTERVAL, tally=Tally()
     )
     controller.startService()
     clock.advance(0.0)

@@ -468,16 +468,17 @@ class Restoring(CopyCase):
 
     def test_an_account_that_was_deleted_has_no_session(self) -> None:
         """Nor has somebody else with the name, whose account is gone now."""
-        (ann,) = self.people("ann")
-        token = self.log_in("ann")
+        ann, bob = self.people("ann", "bob")
+        token, other = self.log_in("ann"), self.log_in("bob")
         self.back_up()
         self.call(accounts.delete, ann)
         self.people("ann")
         later = self.log_in("ann")
-        self.replaced()
-        self.assertEqual([self.logged_in(each) for each in (token, later)], [False, False])
+        self.assertEqual(self.replaced()[-1], self.FORMER)
+        live = [self.logged_in(each) for each in (token, later, other)]
+        self.assertEqual(live, [False, False, True])
         with self.there():
-            self.assertEqual([each.id for each in User.select()], [ann.id])
+            self.assertEqual([each.id for each in User.select()], [ann.id, bob.id])
 
     def test_no_id_is_given_again(self) -> None:
         """Nor one that was given in between, to anything."""

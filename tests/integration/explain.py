@@ -68,6 +68,7 @@ from bbs.rules import (
     page_history,
     placement,
     presence,
+    restores,
     service_clock,
     user_admin,
 )
@@ -380,7 +381,8 @@ def background() -> dict[str, list[Callable[[], object]]]:
         ],
         "an app server": [
             lambda: membership.report("launching", 1),
-            lambda: membership.beat("server0", {"messages": 7}),
+            lambda: restores.beat_and_look("server0", membership.beat, "server0", {"messages": 7}),
+            lambda: restores.end_some(NOW),
             lambda: membership.leave("server0"),
             lambda: groups.channels_of([ann().id]),
             lambda: placement.leave_unused("server0", presence.held_at("server0")),

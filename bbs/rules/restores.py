@@ -97,8 +97,9 @@ def look(server: str) -> Look:
 
 def _make_look(database: Any) -> tuple[str, Sequence[str]]:
     tables = rising_ids.tables()
-    parts = [f"SELECT value FROM secret WHERE name = '{name}'" for name in (ERA, ENDED)]
-    parts.append(f"SELECT beats FROM heartbeat WHERE server = {database.param}")
+    # The names are this module's, and `param` is the driver's mark for a value.
+    parts = [f"SELECT value FROM secret WHERE name = '{name}'" for name in (ERA, ENDED)]  # nosec B608
+    parts.append(f"SELECT beats FROM heartbeat WHERE server = {database.param}")  # nosec B608
     parts += [rising_ids.highest_query(database, *each) for each in tables.items()]
     return f"SELECT {', '.join(f'({part})' for part in parts)}", [*tables]
 
@@ -171,28 +172,28 @@ def last_end() -> int:
 
 
 FORMER = "former"
-"""The name of the database that a restored one replaces, where SQLite has attached that."""
-
-_SAME = f"""\
-(SELECT was.id FROM {FORMER}.user AS was JOIN main.user AS now
-ON now.id = was.id AND now.channel = was.channel)"""
-"""The users of both: a channel is random, so that an id that was given again is another's."""
+"""The name of the database that a restored one replaces, where SQLite has attached that. The
+statements below write it out."""
 
 _WHO_MAY_COME_IN = (
+    # The users of both: a channel is random, so that an id that was given again is another's.
+    "CREATE TEMP VIEW of_both AS SELECT was.id FROM former.user AS was"
+    " JOIN main.user AS now ON now.id = was.id AND now.channel = was.channel",
     "DELETE FROM main.session",
-    f"INSERT INTO main.session (digest, user_id, used) SELECT digest, user_id, used"
-    f" FROM {FORMER}.session WHERE user_id IN {_SAME}",
-    f"UPDATE main.user SET password_hash = (SELECT was.password_hash FROM {FORMER}.user AS was"
-    f" WHERE was.id = main.user.id) WHERE id IN {_SAME}",
-    f"DELETE FROM main.suspension WHERE user_id IN {_SAME}",
-    f"INSERT INTO main.suspension (user_id, since, until, reason) SELECT user_id, since, until,"
-    f" reason FROM {FORMER}.suspension WHERE user_id IN {_SAME}",
+    "INSERT INTO main.session (digest, user_id, used) SELECT digest, user_id, used"
+    " FROM former.session WHERE user_id IN (SELECT id FROM of_both)",
+    "UPDATE main.user SET password_hash = (SELECT was.password_hash FROM former.user AS was"
+    " WHERE was.id = main.user.id) WHERE id IN (SELECT id FROM of_both)",
+    "DELETE FROM main.suspension WHERE user_id IN (SELECT id FROM of_both)",
+    "INSERT INTO main.suspension (user_id, since, until, reason) SELECT user_id, since, until,"
+    " reason FROM former.suspension WHERE user_id IN (SELECT id FROM of_both)",
+    "DROP VIEW of_both",
 )
 
 
 def former_ids() -> Mapping[str, int]:
     """The highest ids that the database to be replaced has given, by table. (SQLite alone.)"""
-    found = models.database.execute_sql(f"SELECT name, seq FROM {FORMER}.sqlite_sequence")
+    found = models.database.execute_sql("SELECT name, seq FROM former.sqlite_sequence")
     return {str(table): int(last) for table, last in found.fetchall()}
 
 

@@ -219,4 +219,4 @@ SELECT parts.table_name, MAX(CASE WHEN parts.partition_name <> '{REST}'
 THEN CAST(parts.partition_description AS UNSIGNED) END)
 FROM information_schema.partitions AS parts WHERE parts.table_schema = DATABASE()
 AND parts.partition_name IS NOT NULL GROUP BY parts.table_name
-HAVING SUM(parts.partition_name = '{REST}')"""
+HAVING SUM(parts.partition_name = '{REST}')"""  # nosec B608 # A constant.

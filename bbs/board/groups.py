@@ -61,8 +61,6 @@ JOINED, OTHERS = "joined", "others"
 
 PASSED_ON_AT_ONCE = 100  # groups of somebody who leaves that one transaction passes on
 
-ENDED_AT_ONCE = 50  # groups without members and posts that one transaction removes
-
 REMOVED_AT_ONCE = 1000
 """Members, invitations, or numbers of posts that are gone, that one transaction removes with a
 group."""
@@ -241,29 +239,7 @@ def has_posts(group: int) -> bool:
     return bool(_posts_of(group, 1))
 
 
-def leave_empty(user: int) -> int:
-    """Remove the groups without posts in which `user`, who leaves the board, is the only member:
-    `ENDED_AT_ONCE` of them. Returns how many if there may be more, else 0."""
-    alone = [group for (group,) in _alone_in(user, ENDED_AT_ONCE)]
-    for group in alone:
-        if lock(group):
-            remove_member(group, user)
-            _end_if_empty(group)
-    return len(alone) if len(alone) == ENDED_AT_ONCE else 0
-
-
-def forget_empty(now: float) -> int:
-    """Remove some of the groups that have neither members nor posts; returns how many. Servers of
-    version 7 leave them, and so does the end of a group's last post.
-
-    The ids are looked through in parts, as for `posts.forget_unwritten`."""
-    [(newest,)] = _newest_group()
-    low = posts.first_of_part(now, newest or 0)
-    found = _empty_groups(low, low + posts.IDS_AT_ONCE, ENDED_AT_ONCE)
-    return sum(bool(lock(group)) and _end_if_empty(group) for (group,) in found)
-
-
-def _end_if_empty(group: int) -> bool:
+def end_if_empty(group: int) -> bool:
     """Remove a group, which is locked, or a part of it; returns False if it has members or
     posts."""
     [(members,)] = count_members(group)
@@ -287,7 +263,7 @@ def remove(group: int) -> bool:
     Returns whether all of it is gone; otherwise this must be called again.
 
     From the first call on nobody joins it. After an interruption it is left as an empty, private
-    group, which its owner may delete again, or `forget_empty` without its posts.
+    group, which its owner may delete again, or `empty_groups.forget_empty` without its posts.
     """
     if not _people_in(group) and _remove_posts(group):
         return False
@@ -420,39 +396,6 @@ def _owned_by(user: int, limit: int) -> peewee.Select:
     owned = Group.select(Group.id).where(Group.creator == user)
     locked: peewee.Select = for_update(owned.order_by(Group.id).limit(limit))
     return locked
-
-
-@statement
-def _alone_in(user: int, limit: int) -> peewee.Select:
-    """Groups without posts that have this member alone."""
-    member = Membership.alias()
-    others = member.select(member.id).where(
-        (member.group == Membership.group) & (member.user != Membership.user)
-    )
-    posts = Contribution.select(Contribution.post).where(Contribution.group == Membership.group)
-    alone = (Membership.user == user) & _has_none(others) & _has_none(posts)
-    return Membership.select(Membership.group).where(alone).order_by(Membership.group).limit(limit)
-
-
-def _has_none(query: peewee.ModelSelect[Any]) -> Any:
-    """The condition that a query of the row's finds nothing. For `NOT EXISTS`, MariaDB reads all of
-    the table first."""
-    return peewee.fn.COALESCE(query.limit(1), 0) == 0
-
-
-@statement
-def _newest_group() -> peewee.Select:
-    return Group.select(peewee.fn.MAX(Group.id))
-
-
-@statement
-def _empty_groups(low: int, high: int, limit: int) -> peewee.Select:
-    """Groups with ids from `low` on before `high` that have neither members nor posts."""
-    members = Membership.select(Membership.id).where(Membership.group == Group.id)
-    posts = Contribution.select(Contribution.post).where(Contribution.group == Group.id)
-    some = (Group.id >= low) & (Group.id < high)
-    empty = some & _has_none(members) & _has_none(posts)
-    return Group.select(Group.id).where(empty).order_by(Group.id).limit(limit)
 
 
 @statement

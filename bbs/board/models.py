@@ -150,7 +150,9 @@ class PostRow(Table):
 class Group(Table):
     """A group. `creator` is the one who owns it; null where it was never stored, and once nobody
     owns it: then it is open, whatever `private` says. `channel` is as for a user. `posts` is the
-    number of its last post: they have rising numbers, and keep them when others are removed."""
+    number of its last post: they have rising numbers, and keep them when others are removed.
+    `empty_since`: when a sweep first saw the group without members and posts, in seconds since the
+    epoch; null if it has some, as far as is known."""
 
     id = RisingIdField()  # Messages of a group that is gone have it.
     name = peewee.CharField(NAME_LENGTH, unique=True)
@@ -159,9 +161,14 @@ class Group(Table):
     topic = peewee.CharField(TOPIC_LENGTH, null=True)
     private = _no()
     posts = _count()
+    empty_since = peewee.DoubleField(null=True)
 
     class Meta:
-        bound = Bound("`groups` that it owns; one that all have left for each post", of="account")
+        bound = Bound(
+            "`groups` that it owns; one that all have left for each post; for a day, those that it"
+            " was in alone when it ended",
+            of="account",
+        )
         table_name = "chat_group"
 
 
@@ -525,10 +532,11 @@ def _to_7(migrator: Migrator) -> None:
 
 def _to_8(migrator: Migrator) -> None:
     """Add what counts of repeated and declined invitations, of whose invitations people were told,
-    blocks of accounts that are gone, what each sender has of an inbox, and an index by which the
-    posts of each writer in a group are counted."""
+    blocks of accounts that are gone, what each sender has of an inbox, an index by which the posts
+    of each writer in a group are counted, and since when nobody has been in a group."""
     last = peewee.DoubleField(null=True)
     migrator.add_columns("told", times=_number(1), last=last, declined=_number(0))
+    migrator.add_columns("chat_group", empty_since=peewee.DoubleField(null=True))
     migrator.create_table(FormerBlock)
     migrator.create_table(Heard)
     migrator.create_table(InboxShare)

@@ -22,6 +22,7 @@ from bbs.board.models import (
     chunks,
     padded,
 )
+from bbs.board.walks import Walk
 from bbs.framework import (
     Caller,
     EachAlone,
@@ -76,9 +77,6 @@ more to remove, and the next post goes on."""
 
 OLDEST_AT_ONCE = 8  # posts that are looked at first when the oldest are removed
 
-PERIOD, IDS_AT_ONCE = 60.0, 10_000
-"""Every so many seconds, so many ids are looked through for what nobody has: posts, groups."""
-
 TOLD_AT_ONCE = 1000  # friends who are told of several posts that are published together
 
 Replies = Callable[[Mapping[int, int]], Mapping[int, int]]
@@ -87,6 +85,8 @@ Replies = Callable[[Mapping[int, int]], Mapping[int, int]]
 _REPLIES = 4  # The column of `_whole` with their number.
 
 SHORT = 200  # characters of a text that an event has
+
+_walk = Walk(PostRow)
 
 
 @dataclass(frozen=True)
@@ -484,22 +484,14 @@ def forget_contributions(user: int) -> int:
     return len(some)
 
 
-def forget_unwritten(now: float) -> int:
+def forget_unwritten() -> int:
     """Remove some of the posts in no feed whose writer is gone; returns how many. A server of
-    version 5, which does not know of them, leaves their texts when it removes an account.
-
-    The ids are looked through in parts, the next one every `PERIOD`."""
-    [(newest,)] = _newest()
-    low = first_of_part(now, newest or 0)
-    found = [post for (post,) in _unwritten(low, low + IDS_AT_ONCE, LENGTHS[-1])]
+    version 5, which does not know of them, leaves their texts when it removes an account."""
+    part = _walk.next_part()
+    found = [post for (post,) in _unwritten(*part, LENGTHS[-1])] if part else []
     if found:
         _remove(padded(found))
     return len(found)
-
-
-def first_of_part(now: float, newest: int) -> int:
-    """The first of the `IDS_AT_ONCE` ids, of those up to `newest`, that are looked through now."""
-    return int(now // PERIOD) % (newest // IDS_AT_ONCE + 1) * IDS_AT_ONCE
 
 
 def _drop(posts: Sequence[_Kept], leave_gaps: bool = True) -> None:

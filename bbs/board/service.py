@@ -6,6 +6,7 @@ from bbs.board import (
     CLIENT,
     announcements,
     blocks,
+    empty_groups,
     expiry,
     former,
     friendships,
@@ -124,7 +125,6 @@ def forget_user(user: int) -> int:
     return (
         expiry.forget_reader(user)
         or posts.forget_contributions(user)
-        or groups.leave_empty(user)
         or groups.pass_on_all(user)
         or former.keep_all(user)
     )
@@ -134,8 +134,8 @@ def sweep(now: float) -> int:
     """Remove a part of what no longer matters, or has lost its owner; returns how much."""
     return (
         friendships.forget_told(now)
-        or posts.forget_unwritten(now)
-        or groups.forget_empty(now)
+        or posts.forget_unwritten()
+        or empty_groups.forget_empty(now)
         or former.forget(now)
         or heard.forget(now)
     )

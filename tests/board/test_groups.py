@@ -5,17 +5,26 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, groups, history, messages, ownership, posts, threads, unread
+from bbs.board import (
+    board,
+    empty_groups,
+    groups,
+    history,
+    messages,
+    ownership,
+    threads,
+    unread,
+)
 from bbs.board.models import (
     Delivery,
     Group,
     GroupInvitation,
     Membership,
-    PostRow,
     RemovedPost,
 )
 from bbs.rules import accounts, auth
 from bbs.rules.pagination import Page
+from bbs.storage.models import User
 from bbs.testing import MemoryService
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
 from tests.rules.crowds import add
@@ -198,44 +207,51 @@ class Leaving(RulesCase):
         self.assertTrue(self.call(groups.remove, group))
         self.assertEqual([Group.select().count(), RemovedPost.select().count()], [0, 0])
 
-    def test_who_deletes_the_account_takes_it_along(self) -> None:
+    def test_it_stays_for_a_day_after_the_last_members_account(self) -> None:
+        """With the posts of the account it is empty; who joins it in time keeps it."""
+        self.call(threads.post_in_group, self.bob, "chess", "e4")
         self.call(groups.leave, self.bob, "chess")
-        self.call(groups.create, self.ann, "go")
-        self.call(groups.join, self.bob, "go")
-        post = self.call(threads.post_in_group, self.ann, "chess", "e4").number
-        begun = False
-        while not self.call(accounts.delete, self.ann, board.on_delete, begun=begun):
-            begun = True
-        self.assertEqual(self.call(groups.all_groups, self.bob)["group"], ["go"])
-        self.assertEqual(PostRow.select().where(PostRow.id == post).count(), 0)
+        self.call(groups.create, self.bob, "go")
+        self.call(groups.create, self.bob, "shogi")
+        for each in (self.ann, self.bob):
+            begun = False
+            while not self.call(accounts.delete, each, board.on_delete, begun=begun):
+                begun = True
+        cat = self.person("cat")
+        self.assertEqual(self.call(groups.all_groups, cat)["group"], ["chess", "go", "shogi"])
+        self.assertEqual(self.sweep(self.now), 0)
+        self.call(groups.join, cat, "go")
+        self.assertEqual(self.sweep(self.now + empty_groups.KEPT - 1), 0)
+        self.assertEqual(self.sweep(self.now + empty_groups.KEPT), 2)
+        self.assertEqual(self.call(groups.all_groups, cat)["group"], ["go"])
+
+    def test_the_day_begins_anew_once_somebody_was_there(self) -> None:
+        self.call(groups.leave, self.bob, "chess")
+        User.delete().where(User.id == self.ann.id).execute()
+        self.sweep(self.now)
+        self.call(groups.join, self.bob, "chess")
+        self.sweep(self.now + empty_groups.KEPT)
+        User.delete().where(User.id == self.bob.id).execute()
+        self.assertEqual(self.sweep(self.now + empty_groups.KEPT), 0)
+        self.assertEqual(self.sweep(self.now + 2 * empty_groups.KEPT - 1), 0)
+        self.assertEqual(self.sweep(self.now + 2 * empty_groups.KEPT), 1)
 
     def test_those_that_an_older_server_left_go(self) -> None:
-        """Not those with members, nor those with posts."""
+        """Not those with members, nor those with posts; also across the gap of a restore."""
         self.call(groups.create, self.ann, "go")
         self.call(threads.post_in_group, self.ann, "go", "9x9")
         self.call(groups.leave, self.ann, "go")
-        add(Group, [(f"old {number}", "") for number in range(3)], Group.name, Group.channel)
-        self.assertEqual(self.sweep(), 3)
-        self.assertEqual(self.sweep(), 0)
+        far = Group.select().get().id + 10**15
+        left = [(far + number * 10**4, f"old {number}", "") for number in range(3)]
+        add(Group, left, Group.id, Group.name, Group.channel)
+        self.assertEqual(self.sweep(self.now), 0)
+        self.assertEqual(self.sweep(self.now + empty_groups.KEPT), 3)
+        self.assertEqual(self.sweep(self.now + 2 * empty_groups.KEPT), 0)
         self.assertEqual(self.call(groups.all_groups, self.ann)["group"], ["chess", "go"])
 
-    def test_of_many_a_part_is_looked_through_at_a_time(self) -> None:
-        newest = Group.select().get().id
-        add(
-            Group,
-            [(newest + posts.IDS_AT_ONCE, "far", ""), (newest + 1, "near", "")],
-            *(Group.id, Group.name, Group.channel),
-        )
-        self.assertEqual(self.call(groups.forget_empty, posts.PERIOD * (newest // 10_000)), 1)
-        self.assertEqual(self.sweep(), 1)
-
-    def sweep(self) -> int:
-        """Have all groups looked through, a part every minute; returns how many were removed."""
-        newest = max(int(each.id) for each in Group)
-        return sum(
-            self.call(groups.forget_empty, number * posts.PERIOD)
-            for number in range(newest // posts.IDS_AT_ONCE + 1)
-        )
+    def sweep(self, now: float) -> int:
+        """Have all groups looked through; returns how many were removed."""
+        return sum(self.call(empty_groups.forget_empty, now) for _ in range(10))
 
     def test_who_comes_again_comes_last(self) -> None:
         self.call(groups.leave, self.ann, "chess")

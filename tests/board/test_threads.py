@@ -21,6 +21,7 @@ from bbs.board import (
     threads,
     unread,
     user_stats,
+    walks,
 )
 from bbs.board.models import (
     Contribution,
@@ -523,9 +524,9 @@ class Kept(ThreadsCase):
         # Who reads all that there is has read what is gone.
         self.assertEqual(self.new(self.cat)["groups"], [{"group": "go", "posts": 1}])
         self.assertEqual((self.in_group(self.cat), self.new(self.cat)["groups"]), ([kept[1]], []))
-        self.patch(posts, "IDS_AT_ONCE", 4)
+        self.patch(walks, "IDS_AT_ONCE", 4)
         self.patch(posts, "LENGTHS", (1, 2))
-        minutes = range(max(left) // 4 + 1)
+        minutes = range(max(left) // 4 + 3)  # One more at the end of each walk.
         removed = [
             self.call(service.sweep, 60.0 * (1000 * len(minutes) + each)) for each in minutes
         ]

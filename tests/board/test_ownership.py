@@ -419,7 +419,7 @@ class PassingOn(OwnershipCase):
         self.call(groups.join, self.ann, "bridge")
         self.assertTrue(self.call(accounts.delete, self.ann, board.on_delete))
         owners = {str(each.name): self.owner(str(each.name)) for each in Group}
-        self.assertEqual(owners, {"chess": "bob", "bridge": "bob"})
+        self.assertEqual(owners, {"chess": "bob", "go": None, "bridge": "bob"})
         self.assertEqual(self.members(), ["bob"])
 
     def test_who_owns_many(self) -> None:

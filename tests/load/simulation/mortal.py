@@ -3,7 +3,7 @@ what it had asked for it never hears."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -113,6 +113,19 @@ class MortalDatabase:
     def run_at_start(self, rule: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         """As `Database.run_at_start`: it is tried until it succeeds."""
         return self._mortal.ask(lambda: self._database.run(rule, *arguments))
+
+    def begin_era(self) -> Deferred[int]:
+        """As `Database.begin_era`."""
+        return self._mortal.ask(self._database.begin_era)
+
+    def note_ids(self, era: int, ids: Mapping[str, int]) -> None:
+        """As `Database.note_ids`; what one login server notes, all of its fleet know."""
+        self._database.note_ids(era, ids)
+
+    @property
+    def ids(self) -> Mapping[str, int]:
+        """As `Database.ids`."""
+        return self._database.ids
 
     def _run(self, rule: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         if self._chance.random() >= self.faults:

@@ -46,9 +46,9 @@ MOST_BLOCKED = 1000
 friends."""
 
 MOST_LOOKED_THROUGH = 4000
-"""Replies that are looked through for those whom the reader has blocked, the shortest threads
-first. The number of replies to the others has all of them: it is nobody's text, and a reply must
-not read a hundred thousand rows."""
+"""Replies that one command looks through for people whom the reader has blocked, beginning with the
+shortest threads. In longer threads their replies are counted: a number tells no text, and a command
+must not read a hundred thousand rows."""
 
 FORMER = "former"
 """The phase of a position in `list-block` behind those who are there: accounts that are gone."""

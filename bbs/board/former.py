@@ -1,13 +1,13 @@
 """Blocks that outlive the account that was blocked.
 
-Whoever deletes an account and makes another of the same name would come back to those who had
-blocked it. So a block becomes a `FormerBlock` with the account's end, for a year, and a `Block`
-again with an account of that name. A name is the same if it is stored as the same text (NFC):
-nobody is blocked because a name looks like another.
+A user who deletes an account and makes another of the same name would come back to people who had
+blocked it. When the account ends, each block of it therefore becomes a `FormerBlock` for a year,
+and a new account of that name makes it a `Block` again. A name is the same if it is stored as the
+same text (NFC): a name that only looks like it is not blocked.
 
 The table tells no names: it has a digest of each, by a key of the service, and the name under a
-keystream of that key, for the owner of the block to see whom it is about. Whoever has the whole
-database has the key as well.
+keystream of that key, for the owner of the block to see whom it is about. The whole database
+contains the key as well.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ YEAR = 365 * 86_400.0
 that the board keeps of people is kept without an end."""
 
 KEPT_AT_ONCE = LENGTHS[-1]
-"""Blocks of an account that one transaction keeps, or a sweep looks at. Of somebody whom thousands
-have blocked they are kept in parts, before the account is gone."""
+"""Blocks of an account that one transaction keeps, or a sweep looks at. If an account has
+thousands, several transactions keep them before it is removed."""
 
 _PURPOSE = "board: blocks of former accounts"
 

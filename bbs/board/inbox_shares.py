@@ -80,8 +80,8 @@ class Tally:
                 self._sizes[pair] = sum(size for (size,) in found)
 
     def take(self, reader: int, sender: int, size: int) -> bool:
-        """Count a message for its sender; returns False, and counts nothing, if there is no room in
-        the sender's share."""
+        """Count a message for its sender if the sender's share has room for it; returns whether it
+        has."""
         waiting = self._waiting.get(reader, 0) + size
         more = min(size, waiting - self._free)
         if more > 0:

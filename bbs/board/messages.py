@@ -431,7 +431,7 @@ def _note_near(sender: int, is_near: bool) -> None:
 def _tally(
     stored: _Stored, letters: Sequence[_Letter], readers: Sequence[Sequence[int]]
 ) -> inbox_shares.Tally:
-    """What the stored messages may count for their senders in the inboxes of their readers."""
+    """The tally of the senders' shares in the inboxes of those who read the stored messages."""
     quota = letters[0].caller.quotas.inbox
     waiting = {reader: quota - room for reader, room in stored.room.items()}
     whose = [

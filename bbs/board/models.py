@@ -95,7 +95,7 @@ class Relationship(Table):
         bound = Bound(
             "`friends`, and 100 invitations each way",
             of="account",
-            share="of another's invitations one; those whom the other declined of late: a quarter",
+            share="one invitation; people whom a user declined of late have a quarter together",
         )
         indexes = ((("user", "other"), True), (("user", "kind", "id"), False))
 
@@ -339,7 +339,7 @@ class Inbox(Table):
 class InboxShare(Table):
     """The bytes of the messages of `sender` that wait in the inbox of `user` and count for the
     sender's share of it, and the `last` of these messages. The row is void once that is delivered.
-    `sender` is no foreign key: the messages outlive the account."""
+    `sender` has no foreign key, as the messages outlive the account."""
 
     user = peewee.ForeignKeyField(User, on_delete="CASCADE", index=False)
     sender = peewee.BigIntegerField()

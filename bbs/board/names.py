@@ -30,8 +30,8 @@ _DEFAULTS = Board()
 
 
 def on_register(user: int, settings: Board = _DEFAULTS) -> None:
-    """Make the inbox of a new user, and store what the name looks like. Who had blocked an account
-    of this name has blocked the new one.
+    """Make the inbox of a new user, and store what the name looks like. Blocks of a former account
+    of this name become blocks of the new one.
 
     :raises LooksLikeAnother: it looks like a name in use, and `settings` refuse that.
     """

@@ -575,8 +575,8 @@ def _in_feeds(
 def _in_threads(
     user: int, threads: Sequence[int], reads: Sequence[int], most: int, total: int
 ) -> peewee.SelectBase:
-    """The first ids of others' replies behind the mark of each thread, after its index: without
-    those of people whom `user` has blocked."""
+    """The first ids of replies behind the mark of each thread, after its index: without the replies
+    of `user`, and of people whom `user` has blocked."""
     return _union(
         total,
         *(

@@ -29,8 +29,9 @@ from bbs.framework import Caller, asks, costs, price_of, read_only, statement, t
 MOST_COUNTED = 1000  # nobody needs to know the number of more
 
 MOST_IN_GROUPS, LEAST_IN_GROUP = 10_000, 10
-"""Posts that are looked at in all groups of a user together, and in each group even so: in a group
-alone, all that it keeps. Whoever has news in more than ten groups is told smaller numbers."""
+"""Posts that `new` looks at in all groups of a user together, and the least for each group. A user
+who has news in one group has all of it counted; with news in more than ten groups, the numbers may
+be smaller than what there is."""
 
 GROUPS_AT_ONCE = 50  # groups that one statement counts; SQLite allows a statement 500 parts
 
@@ -188,8 +189,8 @@ def _unread_in_groups(
 def _seen_in_groups(
     user: int, groups: Sequence[int], reads: Sequence[int], look: int, most: int
 ) -> peewee.SelectBase:
-    """The same without posts of people whom the user has blocked; at `look` posts of others in each
-    group is looked."""
+    """Count as `_unread_in_groups` does, without posts of people whom the user has blocked. The
+    statement looks at `look` posts by other people in each group."""
     counts = []
     for group, read in zip(groups, reads, strict=True):
         behind = Contribution.select(Contribution.writer).where(_by_others(user, group, read))

@@ -1,4 +1,4 @@
-"""Walks: sweeps that look for what nobody has read a large table a part at a time."""
+"""Walks: some sweeps read a large table, a part at a time."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ class IdRange(NamedTuple):
 class Walk:
     """A walk through the rows of `table` by their ids, from the lowest on, again and again.
 
-    This process alone knows where it is. What is looked for is old, and may wait until a server
-    that has just begun to lead comes by. A gap, as a restore leaves it, is passed over whole.
+    Only this process knows where the walk is. A server that has just begun to lead starts anew,
+    which is soon enough for rows that are old anyway. The walk steps over a gap in the ids at once,
+    such as a restore leaves.
     """
 
     def __init__(self, table: type[Table]) -> None:

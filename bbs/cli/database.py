@@ -280,7 +280,7 @@ def restore(argv: Sequence[str], program: Program) -> int:
 
 
 class Logins(Enum):
-    """Whose sessions a restored database has, as the command says it."""
+    """The source of the sessions in a restored database, in the words of the command."""
 
     FORMER = "sessions, passwords and suspensions are those of the database that was replaced"
     BACKUP = "sessions are those of the backup"

@@ -70,9 +70,9 @@ DELIVERIES_AT_ONCE = 5000
 
 ELSEWHERE = 40
 """A server on which a user has no place gives the user 1/40 of the rate, and 1/20 of the burst:
-servers do not know what others were asked, and each refers such a user with one statement. So the
-default maximum of 20 app servers and two login servers give one user 1.5 times the rate in all, and
-each of them can be asked 5 times a second where the rate is 200."""
+servers do not know what others were asked, and each refers such a user with one statement. With the
+default maximum of 20 app servers and two login servers, one user has 1.5 times the rate in all, and
+may ask each of them 5 times a second where the rate is 200."""
 
 KNOWN_TOKENS = 20_000  # tokens whose users are remembered; an app server has ten users
 FAULTS = ("internal-error", "unavailable")  # codes of replies where the service is at fault
@@ -523,8 +523,8 @@ class CostLimits:
         return self._commands.wait(user, 0.0)
 
     def forget(self, user: int) -> None:
-        """Forget a user whose account is gone: whoever still has a token of theirs is a stranger,
-        so that a client that lost the reply to `delete` hears at once that there is no session."""
+        """Forget a user whose account is gone: their tokens are unknown from then on. A client that
+        lost the reply to `delete` then hears at once that there is no session."""
         gone = (user, (ELSEWHERE, user))
         for token in [token for token, payer in self._users.items() if payer in gone]:
             del self._users[token]

@@ -224,13 +224,13 @@ class Quotas:
 
 @dataclass(frozen=True)
 class Bound:
-    """What bounds the rows of a table, for `bbs.testing.undeclared_limits` and people who read:
+    """The bound of a table's rows, for `bbs.testing.undeclared_limits` and people who read:
 
         class Meta:
             bound = Bound("1,000", of="account")
 
-    `rows` is a phrase that says how many there are at most of each `of`. What an account has is
-    its own. Of anything else, `share` says how much one person can fill, or that nobody can. In
+    `rows` is a phrase that says how many there are at most of each `of`. An account's rows are its
+    own. For anything else, `share` says how much one person can fill, or that people cannot. In
     these phrases a name like `this` is a key of `[limits]`."""
 
     rows: str

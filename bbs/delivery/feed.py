@@ -67,8 +67,8 @@ class Feed:
     reads as many as `FETCHED_BYTES` for all cursors together, and returns `FirstEvents` where there
     are more. `note(cursors)` stores how far each reader was sent events.
 
-    What a listener is sent until they have all that there was costs the user a command for each
-    16 KiB or 100 events. A user who cannot pay waits for the rest.
+    Until a listener has all that there was, each 16 KiB or 100 events cost the user as much as a
+    command. A user who cannot pay waits for the rest.
 
     Ids rise in the order in which a reader's events are committed. A rule that stores an event
     tells a channel of it afterwards (`Ask.tell`): an event with an `id`, a whole number, is a hint

@@ -353,8 +353,8 @@ class Listeners(Service):
             self._pumping = False
 
     def _select_due(self) -> list[Listener]:
-        """Return as many listeners that are due as one transaction serves. Of each user, one that
-        catches up has its turn, if what was sent before is paid."""
+        """Return as many listeners that are due as one transaction serves. At most one of each
+        user may be catching up, and only if the user has paid for what was sent before."""
         return [*islice(self._ready(), FETCHED_AT_ONCE)]
 
     def _ready(self) -> Iterator[Listener]:

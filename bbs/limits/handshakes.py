@@ -2,8 +2,8 @@
 
 A handshake takes a millisecond of the server's one thread (measured: 0.8 ms of OpenSSL for a key of
 RSA with 2,048 bits, 0.5 ms for one of P-256, and as much of Twisted), and costs a stranger nothing:
-without a limit a few hundred in a second let everybody else wait. So each connection waits for its
-turn before its handshake, for `PATIENCE` at the most, and is refused if that is not enough.
+without a limit a few hundred in a second let everybody else wait. Each connection therefore waits
+for its turn before its handshake, and is refused after `PATIENCE`.
 """
 
 from __future__ import annotations

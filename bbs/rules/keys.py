@@ -1,7 +1,6 @@
 """Keys by which rules make digests of what a copy of one table must not tell.
 
-All servers of a service have the same ones. They are in the table `secret`, and a restored database
-has those of the original.
+All servers of a service have the same keys. The table `secret` has them, and so does a backup.
 """
 
 from __future__ import annotations

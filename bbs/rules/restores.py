@@ -1,11 +1,11 @@
 """A database that has gone back to an earlier state: a backup was put in its place.
 
-Its ids go on above all that may have been given (`bbs.storage.rising_ids`). What else has to be
-mended is who is logged in: the backup has sessions that were ended since, and lacks later ones.
-Nobody can tell the former from those that go on, so all end, except where it is known better:
+Its ids go on above all that may have been given (`bbs.storage.rising_ids`). Its sessions have to be
+mended, too: some of them were ended since the backup, and later ones are missing. Nothing in the
+backup says which were ended, so all end, except where it is known better:
 
-- App servers know who listens, and these sessions live. They are kept, or stored again, for a user
-  with the same id and channel, who is the same person.
+- App servers know who listens, and these sessions live. They keep them, or store them again, for a
+  user with the same id and channel, who is the same person.
 - `bbs restore` compares the backup with the database that it replaces.
 
 A server knows that its database has gone back when its own heartbeats are fewer than it wrote, when
@@ -126,8 +126,8 @@ def claim_end(before: int, now: float) -> tuple[int, bool]:
 
 
 def end_some(ended: float) -> int:
-    """End some sessions that were last used before `ended`; returns how many. They are as unused
-    for ever: a sweep removes them, with what else there is of users without a session."""
+    """End some sessions that were last used before `ended`; returns how many. Their last use is set
+    to 1970: a sweep removes them, with what else there is of users without a session."""
     before = min(ended / MICROSECONDS, 1e300)  # MySQL knows no infinity.
     found = [session for (session,) in _unended(before, ENDED_AT_ONCE)]
     if found:
@@ -148,7 +148,7 @@ def keep(listening: Sequence[Listening], now: float) -> int:
         same = (User.id == user) & (User.channel == channel)
         if User.select().where(same).exists():
             Session.insert(digest=session, user=user, used=now).on_conflict_replace().execute()
-            # Who has no place is away, and is given one as a listener.
+            # A user without a place is away, and is given a place as a listener.
             Place.insert(user=user, away=True).on_conflict_ignore().execute()
             kept += 1
     return kept
@@ -176,7 +176,7 @@ FORMER = "former"
 statements below write it out."""
 
 _WHO_MAY_COME_IN = (
-    # The users of both: a channel is random, so that an id that was given again is another's.
+    # The users of both. A channel is random, so it tells users apart who were given the same id.
     "CREATE TEMP VIEW of_both AS SELECT was.id FROM former.user AS was"
     " JOIN main.user AS now ON now.id = was.id AND now.channel = was.channel",
     "DELETE FROM main.session",

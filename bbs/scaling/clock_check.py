@@ -1,7 +1,7 @@
 """The leader's check of the service's clock, without which nothing that is old is removed.
 
 The leader compares the database's clock with the last check and the time that has passed since, and
-with its own wall clock and those of the other servers. It logs a contradiction, which is an alarm
+with its own wall clock and those of the other servers. A contradiction is logged, and is an alarm
 on the operators' page until the clock is right again. Then sweeps go on by themselves.
 
 A process that starts cannot tell a machine that was off for a month from one whose clock is wrong
@@ -139,7 +139,7 @@ class ClockCheck:
         )
 
     def _said(self) -> list[str]:
-        """What the servers whose clocks are wrong say, this one first, and what the database."""
+        """The times that servers with wrong clocks say, this one first, and the database's time."""
         clock, me = self._clock, self._context.me.id
         found = {each.id: each for each in self._report.contradictions if each.ahead}
         found.pop(me, None)

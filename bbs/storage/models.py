@@ -336,7 +336,7 @@ class DatabaseWriter(Table):
 class ClockRow(Table):
     """The service's clock, in one row of the name `SERVICE`, as the fleet's leader or an operator
     `checked` it last, in seconds since the epoch. The database's own was `apart`: so many seconds
-    ahead of it. What has expired is removed by this clock (`bbs.core.clock`)."""
+    ahead of it. Sweeps go by this clock (`bbs.core.clock`)."""
 
     SERVICE = "service"
 

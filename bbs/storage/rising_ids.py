@@ -2,7 +2,7 @@
 
 Clients keep the id of the last message that they have shown, and drop all up to it. Servers keep
 ids of events and rows. After a restore, a table would give the ids again that were given between
-the backup and the restore, to other rows. So a database that was restored begins an era: from then
+the backup and the restore, to other rows. Therefore a restored database begins an era: from then
 on, every table gives ids above all that may have been given.
 
 An era begins at the time in microseconds since 1970. A table gives fewer than a million ids a
@@ -12,8 +12,8 @@ wrong, an era begins `LEAP` above the ids that are known at least.
 
 The processes of a service also know which ids they have given, or seen. A transaction that gets
 one that is not higher than those of before it raises `IdsWentBack`, is undone, and runs again in a
-new era (`bbs.storage.database`). So nothing that somebody is told is stored has an id that is used
-again, even before it is known what has happened to the database.
+new era (`bbs.storage.database`). Even before it is known what has happened to the database, no
+server acknowledges a row whose id was given before.
 """
 
 from __future__ import annotations

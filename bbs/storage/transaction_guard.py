@@ -119,7 +119,7 @@ class TransactionGuard:
         self.era = 0
         """The first id of the database's era (`bbs.storage.rising_ids`), as far as is known."""
         self.ids: Mapping[str, int] = {}
-        """The highest ids that are known to be stored, by table. It is replaced as a whole."""
+        """The highest ids that are known to be stored, by table. A change makes a new mapping."""
         self._changing_ids = threading.Lock()
         self.kept: dict[str, Any] = {}  # What rules keep of this database while the process lives.
         super().__init__(*arguments, **options)

@@ -55,8 +55,8 @@ def needs_servers(seen: Overview, policy: Policy) -> bool:
 
 
 def launches_fail(seen: Overview, policy: Policy) -> bool:
-    """Whether launches have failed for long enough to get up for, while servers are needed. It
-    holds until one succeeds or none is needed, also while the next is under way or held back."""
+    """Whether launches have failed for long enough to get up for, while servers are needed. Only a
+    success, or an end of the need, ends that; the next launch may be under way or held back."""
     failed = seen.failures
     is_present = failed.count and abs(failed.ago) < policy.launch_timeout + REMEMBERED
     if not is_present or not needs_servers(seen, policy):

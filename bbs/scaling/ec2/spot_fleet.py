@@ -45,12 +45,12 @@ from bbs.scaling.ec2.throttle import Refusals
 MOST_POOLS = 300  # EC2's limit for a fleet's overrides
 
 SPREADS = 60.0
-"""Seconds after which EC2 knows a template everywhere. It promises no time ("Eventual consistency
+"""Seconds after which EC2 knows a template everywhere. EC2 promises no time ("Eventual consistency
 for the Amazon EC2 API"), and asks callers to try again for some minutes; a launch has less."""
 
 SWEEP_INTERVAL = 300.0
-"""Seconds between looks for templates that were left. One that two looks show is no launch's of
-another controller: the calls of one that has lost the lease end within seconds."""
+"""Seconds between looks for templates that were left. After two looks a template cannot be that
+of another controller's launch: one that has lost the lease makes calls for seconds only."""
 
 PAGE = 200  # EC2's limit for templates in an answer
 

@@ -49,8 +49,9 @@ SHARE_OF_INVITATIONS = MOST_INVITATIONS // 4
 """Those of people whom the invited has declined before: they cannot take all the room again that
 the invited has made."""
 
-MOST_DECLINED = 2
-"""How often the same person may be declined: they invite no more then until that is forgotten."""
+MOST_DECLINED = 3
+"""How often the same person may be declined: they invite no more then until that is forgotten. Who
+declines twice, by mistake or for a while, may be invited a third time and accept."""
 
 FORGOTTEN_AFTER, FORGOTTEN_AT_ONCE = 86_400.0, 256
 """Seconds until it is forgotten when somebody was told or declined, as long as the longest period

@@ -113,7 +113,15 @@ class Inviting(RulesCase):
         self.call(friendships.invite, replace(ann, now=ann.now + 111), "cat")
 
     def test_who_was_declined_twice(self) -> None:
+        """Invites a third time, and is accepted."""
         for _ in range(2):
+            self.call(friendships.invite, self.ann, "bob")
+            self.call(friendships.decline, self.bob, "ann")
+        self.call(friendships.invite, self.ann, "bob")
+        self.assertIsNotNone(self.call(friendships.accept, self.bob, "ann"))
+
+    def test_who_was_declined_three_times(self) -> None:
+        for _ in range(3):
             self.call(friendships.invite, self.ann, "bob")
             self.call(friendships.decline, self.bob, "ann")
         full = "bob has too many invitations"
@@ -152,7 +160,7 @@ class Inviting(RulesCase):
         full = "bob has too many invitations"
         self.refused(full, friendships.invite, self.ann, "bob")
         accepted = []
-        for _ in range(6):
+        for _ in range(10):
             self.call(friendships.decline_all, self.bob)
             for each in many:
                 done = self.database.run(friendships.invite, each, "bob")
@@ -162,7 +170,7 @@ class Inviting(RulesCase):
             self.call(friendships.invite, self.ann, "bob")
             self.call(friendships.accept, self.bob, "ann")
             self.call(friendships.unfriend, self.bob, "ann")
-        self.assertEqual(accepted, [25, 25, 25, 25, 0, 0])
+        self.assertEqual(accepted, [*[25] * 8, 0, 0])
 
     def test_how_many_wait_for_one(self) -> None:
         relate(self.bob.id, Relationship.INVITED_BY, crowd(99), Relationship.INVITED)

@@ -17,7 +17,8 @@ INBOX, TEXT = 2**20, 1000
 LONGER = 1500
 """Bytes of another's text, which does not fit into what those leave over."""
 
-INVITERS = 20
+INVITERS, MOST_DECLINED = 20, 3
+"""People who invite somebody, and how often each may be declined."""
 
 SHARE = 25
 """Invitations of one person that another may have."""
@@ -60,10 +61,10 @@ def _few_invitations(outcome: Outcome) -> Sequence[str]:
 
 
 def _declined_for_good(outcome: Outcome) -> Sequence[str]:
-    """Nobody invited again who was declined twice."""
+    """Nobody invited again who was declined three times."""
     _, *inviters = outcome.floods
     invited = sum(map(_taken, inviters))
-    if invited <= 2 * INVITERS:
+    if invited <= MOST_DECLINED * INVITERS:
         return []
     return [f"{INVITERS} people invited {invited} times, and were declined"]
 

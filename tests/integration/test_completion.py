@@ -59,7 +59,8 @@ ACTIONS = {
     ("user",): {"list", "show", "password", "suspend", "resume", "kick", "delete"},
     ("group",): {"list", "show", "rename", "give", "remove"},
     ("post",): {"remove"},
-    ("db",): {"upgrade", "status"},
+    ("db",): {"upgrade", "status", "clock"},
+    ("db", "clock"): {"accept"},
     ("config",): {"check", "keys", "password"},
 }
 

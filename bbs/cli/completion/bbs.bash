@@ -67,6 +67,7 @@ _bbs() {
         manhole) words='--config --data --help --version' ;;
         backup | restore)
             words='--force --config --data --help --version'
+            [[ $part == restore ]] && words="--keep-sessions $words"
             if [[ $word != -* ]]; then
                 compopt -o filenames 2> /dev/null
                 mapfile -t COMPREPLY < <(compgen -f -- "$word")

@@ -73,6 +73,7 @@ complete -c bbs -n '__fish_seen_subcommand_from user; and __fish_seen_subcommand
 
 complete -c bbs -n '__fish_seen_subcommand_from backup restore' -F
 complete -c bbs -n '__fish_seen_subcommand_from backup restore' -l force -d 'replace what is there'
+complete -c bbs -n '__fish_seen_subcommand_from restore' -l keep-sessions -d 'keep the sessions of the backup'
 
 complete -c bbs -n '__fish_seen_subcommand_from db; and not __fish_seen_subcommand_from upgrade status clock' -a 'upgrade status clock'
 complete -c bbs -n '__fish_seen_subcommand_from db; and __fish_seen_subcommand_from clock' -a accept

@@ -14,9 +14,12 @@ import os
 import random
 import re
 import socket
+import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache
 from typing import Any
 
 from tests.load.attacks.tools import answer_jobs
@@ -48,6 +51,15 @@ own, of one /48. Those that are not loopback's need routes (`Attack.routes`)."""
 CODES = re.compile(rb'"code": "([a-z-]+)"')
 
 
+@cache
+def hello() -> bytes:
+    """What begins a handshake of TLS."""
+    context, sent = ssl.create_default_context(), ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), sent, server_hostname="localhost").do_handshake()
+    return sent.read()
+
+
 class Flood:
     """One kind of connection. Of `job`:
 
@@ -57,9 +69,9 @@ class Flood:
     number that no other has and `{r}` one at random; `in_turn`: each payload waits for the answer
     to the one before, and `pause` seconds more; `reads`: whether it reads what comes; `mark`:
     what an answer ends in; `reopens`: whether it comes back when it was ended, `again` seconds
-    later; `drip`: seconds
-    between two bytes of the payload, 0 for all at once; `share` of the seconds that it lasts;
-    `age`: seconds that a connection has to be open to count at the end.
+    later; `drip`: seconds between two bytes of the payload, 0 for all at once; `share` of the
+    seconds that it lasts; `age`: seconds that a connection has to be open to count at the end;
+    `hails`: whether it begins a handshake of TLS, for whose answer a server has its work, and ends.
     """
 
     def __init__(self, job: dict[str, Any], seconds: float, seed: int) -> None:
@@ -79,6 +91,7 @@ class Flood:
         self.drip: float = job.get("drip", 0.0)
         self.again: float = job.get("again", AGAIN)
         self.age: float = job.get("age", 0.0)
+        self.hails: bool = job.get("hails", False)
         self.over = time.monotonic() + seconds * job.get("share", 1.0)
         self.open: set[Attacker] = set()
         self.opened = self.ended = self.unreachable = self.sent = self.answered = self.received = 0
@@ -191,6 +204,8 @@ class Attacker(asyncio.Protocol):
         flood.most = max(flood.most, len(flood.open))
         if not flood.reads:
             transport.pause_reading()
+        if flood.hails:
+            transport.write(hello())
         if flood.opening:
             transport.write(flood.opening)
         if flood.payload and flood.drip:
@@ -201,6 +216,10 @@ class Attacker(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         flood = self._flood
         flood.received += len(data)
+        if flood.hails:
+            flood.answered += 1
+            self.transport.abort()
+            return
         answered = data.count(flood.mark)
         flood.answered += answered
         codes = [code.decode() for code in CODES.findall(data)]

@@ -14,13 +14,14 @@ from tests.load.attacks.lists import LISTS
 from tests.load.attacks.logins import LOGINS
 from tests.load.attacks.page import PAGE
 from tests.load.attacks.places import PLACES
+from tests.load.attacks.returning import COMEBACKS
 from tests.load.attacks.shares import SHARES
 from tests.load.attacks.values import Attack
 
 ATTACKS: Mapping[str, Attack] = {
     attack.name: attack
     for attack in (
-        *(*FLOODS, *LISTS, *LOGINS, *PLACES, *BOARD, *SHARES, *PAGE),
+        *(*FLOODS, *LISTS, *LOGINS, *PLACES, *BOARD, *SHARES, *COMEBACKS, *PAGE),
         *(*FORGERIES, *FUZZES, *COPIES, *HOSTILE),
     )
 }

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tests.load.attacks.filling import ATTACKER, PASSWORD
-from tests.load.attacks.values import Attack, Outcome
+from tests.load.attacks.values import EVERY_APP, Attack, Outcome
 
 Shows = Callable[[Outcome], Sequence[str]]
 
@@ -58,6 +58,9 @@ def most_answered(at_once: float, per_second: float) -> Shows:
 
     return shows
 
+
+SERVERS = 4
+"""App servers where one user asks all of them."""
 
 REFUSED = ("too-many-attempts", "unavailable", "too-many-connections")
 """The codes of what was not carried out, as there was too much of it."""
@@ -265,6 +268,32 @@ FLOODS: tuple[Attack, ...] = (
         ),
         ("listeners",),
         users=(ATTACKER,),
+    ),
+    Attack(
+        "elsewhere",
+        "one user pipelines a list on 5 connections to each of 4 app servers",
+        ({"port": EVERY_APP, "connections": 5, "payload": "list-friend {token}\n"},),
+        ("elsewhere", "commands"),
+        users=(ATTACKER,),
+        options={"fleet.minimum": SERVERS, "fleet.maximum": SERVERS},
+        shows=most_answered(1000 + 50 * (SERVERS - 1) + 100, 200 + 5 * (SERVERS - 1)),
+    ),
+    Attack(
+        "handshakes",
+        "200 connections from 200 addresses begin a handshake of TLS and end, again and again",
+        (
+            {
+                "port": "page",
+                "connections": 200,
+                "addresses": 200,
+                "hails": True,
+            },
+        ),
+        ("handshakes",),
+        # Python keeps what the first of them needed.
+        kept=32,
+        tls=True,
+        shows=most_answered(25 + 20, 100),
     ),
     Attack(
         "commands",

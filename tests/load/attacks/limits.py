@@ -37,6 +37,7 @@ LIMITS: Mapping[str, Limit] = {
         _keys("places-per-address", places_per_address=1.0),
         _keys("commands", commands=ANY_RATE),
         _keys("deliveries", deliveries=ANY_RATE),
+        _keys("handshakes", handshakes=ANY_RATE),
         Limit("trusted-proxies", {"web.trusted_proxies": ()}),
         _keys("stored", stored=ANY_NUMBER),
         _keys("free-disk", free_disk=0),

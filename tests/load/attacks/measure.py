@@ -21,8 +21,10 @@ from tests.load.attacks.forging import FORGING
 from tests.load.attacks.server import Target, attacked
 from tests.load.attacks.tools import Tool, tool
 from tests.load.attacks.values import (
+    EVERY_APP,
     HOSTILE,
     KINDS,
+    RETURNING,
     YARDSTICK,
     Attack,
     Memory,
@@ -81,7 +83,8 @@ def besieged(
         host = "::" if any(attack.routes for attack in attacks) else "127.0.0.1"
         hastened = sorted({name for attack in attacks for name in attack.patched})
         least = min(limits, default=None)
-        starting = attacked(folder, fill, options, without, least, host, hastened)
+        tls = any(attack.tls for attack in attacks)
+        starting = attacked(folder, fill, options, without, least, host, hastened, tls=tls)
         target = stack.enter_context(starting)
         honest = stack.enter_context(tool(folder, "honest"))
         yardstick = stack.enter_context(echo(folder))
@@ -190,8 +193,11 @@ def _job(attack: Attack, plan: Plan, target: Target) -> dict[str, Any]:
         tokens.append(body["token"])
     job: dict[str, Any] = {"seed": plan.seed, "seconds": plan.during + attack.lead + SLACK}
     if not attack.dialect:
-        floods = [_flood(each, ports, tokens) for each in attack.floods]
+        floods = [_flood(each, ports, tokens) for each in _spread(attack.floods, target)]
         return {**job, "floods": page.filled_in(floods, target)}
+    if attack.dialect == RETURNING:
+        told, token = attack.floods[0], tokens[0]
+        return {**job, **told, "login": target.login, "app": ports["app"], "token": token}
     if attack.dialect == FORGING:
         job["credential"], job["broker"] = target.broker()
         return {**job, "dialect": FORGING, "database": target.database(), "port": target.login}
@@ -205,12 +211,22 @@ def _job(attack: Attack, plan: Plan, target: Target) -> dict[str, Any]:
     return {**job, "tokens": tokens, "port": port, "without": [*plan.without]}
 
 
+def _spread(floods: Sequence[Mapping[str, Any]], target: Target) -> Iterator[Mapping[str, Any]]:
+    """`floods`, those of every app server once for each."""
+    for flood in floods:
+        if flood["port"] == EVERY_APP:
+            yield from ({**flood, "port": port} for port in target.apps())
+        else:
+            yield flood
+
+
 def _flood(
     flood: Mapping[str, Any], ports: Mapping[str, int], tokens: Sequence[str]
 ) -> Mapping[str, Any]:
     token = tokens[flood.get("user", 0)] if tokens else ""
     words = {key: flood.get(key, "").replace("{token}", token) for key in ("opening", "payload")}
-    return {**flood, **words, "port": ports[flood["port"]]}
+    port = flood["port"]
+    return {**flood, **words, "port": ports.get(port, port)}
 
 
 def ask_once(port: int, line: str) -> dict[str, Any]:
@@ -236,6 +252,5 @@ def _settled(pid: int, before: Mapping[int, int], within: float) -> dict[int, in
 
 
 def _ready(target: Target) -> int:
-    """App servers that have begun to listen, by their logs."""
-    logs = [*target.data.rglob("app-*.log")]
-    return sum("LineFactory starting" in each.read_text(errors="replace") for each in logs)
+    """App servers that have begun to listen."""
+    return len(target.apps())

@@ -290,6 +290,30 @@ def _told_once() -> None:
     names.QUIET = 0.0
 
 
+def _former_blocks() -> None:
+    """A block ends with the account of the blocked."""
+    from bbs.board import former
+
+    names: Any = former
+    names.keep_all = lambda user: 0
+
+
+def _unseen_replies() -> None:
+    """Whoever follows a thread is told of each reply."""
+    from bbs.board import blocks
+
+    names: Any = blocks
+    names.has_not_blocked = lambda user, writer: writer == writer
+
+
+def _elsewhere() -> None:
+    """A user has the whole rate at each app server."""
+    from bbs.commands import dispatch
+
+    names: Any = dispatch
+    names.ELSEWHERE = 1
+
+
 def _ended_groups() -> None:
     """A group stays after its last member has left."""
     from bbs.board import groups
@@ -389,6 +413,9 @@ PATCHES: Mapping[str, Callable[[], None]] = {
     "giving-way-of-places": _giving_way_of_places,
     "long-texts": _long_texts,
     "told-once": _told_once,
+    "former-blocks": _former_blocks,
+    "unseen-replies": _unseen_replies,
+    "elsewhere": _elsewhere,
     "ended-groups": _ended_groups,
     "shared-invitations": _shared_invitations,
     "shared-posts": _shared_posts,

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from bbs.config.loading import write
+from tests.certificates import certificate
 from tests.load.attacks import patches
 from tests.load.attacks.limits import LIMITS
 from tests.load.bench.processes import Failed, environment
@@ -40,6 +41,8 @@ that it had kept: it turns newcomers away with the next."""
 
 TROUBLE = ("Traceback", "Unhandled", "Internal error")
 """What no log may have in it."""
+
+LISTENS = re.compile(r"LineFactory starting on (\d+)")
 
 ENTRY = re.compile(r"^(?=\d{4}-\d\d-\d\dT)", re.M)
 """Where an entry of a log begins; a traceback is a part of one."""
@@ -70,6 +73,11 @@ class Target:
         """The path of its database."""
         return str(self.data / "bbs.sqlite3")
 
+    def apps(self) -> list[int]:
+        """The ports at which app servers have begun to listen, by their logs."""
+        logs = [each.read_text(errors="replace") for each in self.data.rglob("app-*.log")]
+        return [int(found[1]) for log in logs if (found := LISTENS.search(log))]
+
     def logs(self) -> str:
         """Everything that its processes have logged."""
         found = [*self.data.rglob("*.log*"), self.folder / "up.log"]
@@ -95,10 +103,12 @@ def attacked(
     descriptors: int | None = None,
     host: str = "127.0.0.1",
     hastened: Sequence[str] = (),
+    *,
+    tls: bool = False,
 ) -> Iterator[Target]:
     """Start it: with a database that `fill` makes, without the limits of these names, and with so
     many `descriptors` at most; `host` is the address to listen on, and `hastened` names what takes
-    less time than elsewhere."""
+    less time than elsewhere; the page is served by TLS if `tls` is true."""
     data, login, telnet, page = folder / "data", free_port(), free_port(), free_port()
     data.mkdir(mode=0o700)
     fill(data / "bbs.sqlite3")
@@ -107,6 +117,9 @@ def attacked(
         wanted |= LIMITS[name].options
     wanted["telnet.listen"] = f"tcp:{telnet}:interface=127.0.0.1"
     wanted["web.listen"] = f"tcp:{page}:interface=127.0.0.1"
+    if tls:
+        key = certificate(str(folder / "key.pem"), ("localhost",)).path
+        wanted["web.listen"] = f"ssl:{page}:interface=127.0.0.1:privateKey={key}"
     write_private(folder / "bbs.toml", as_toml(wanted))
     command = [sys.executable, "-m", "bbs", "up", "--port", str(login), "--data", str(data)]
     command += ["--config", str(folder / "bbs.toml"), "--host", host]

@@ -113,6 +113,29 @@ SHARES: tuple[Attack, ...] = (
         shows=_has_room,
     ),
     Attack(
+        "group-inboxes",
+        "one user fills the inboxes of a group on 2 connections, while another writes to a member",
+        (
+            {
+                "port": "app",
+                "connections": 2,
+                "payload": f"send-group {{token}} club {'x' * TEXT}\n",
+            },
+            {
+                "port": "app",
+                "connections": 1,
+                "user": 1,
+                "payload": f"mail {{token}} {VICTIM} {'y' * LONGER}\n",
+                "in_turn": True,
+                "pause": 0.1,
+            },
+        ),
+        ("shared-inboxes",),
+        users=(ATTACKER, "author"),
+        options={"limits.inbox": INBOX},
+        shows=_has_room,
+    ),
+    Attack(
         "empty-groups",
         "one user makes groups and leaves them in a loop, while another lists all groups",
         (

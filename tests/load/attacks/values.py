@@ -14,14 +14,21 @@ HOSTILE = "hostile server"
 """The dialect of what attacks clients, and not a server."""
 
 
+EVERY_APP = "every app server"
+"""The name of the ports of all of them."""
+
+RETURNING = "returning"
+"""The dialect of an account that is deleted and registered again."""
+
+
 @dataclass(frozen=True)
 class Attack:
     """One attack.
 
-    `floods`: what attackers are told (`attacker.Flood`), with the name of a port for `port`, and
-    `{token}` where a token belongs: that of the first of `users`, or of the one whose number is its
-    `user`. They log in before it begins. What is fuzzed has a `dialect` (`dialects.Dialect`)
-    instead.
+    `floods`: what attackers are told (`attacker.Flood`), with the name of a port for `port`
+    (`EVERY_APP`: one flood for each app server), and `{token}` where a token belongs: that of the
+    first of `users`, or of the one whose number is its `user`. They log in before it begins. What
+    is fuzzed has a `dialect` (`dialects.Dialect`) instead.
 
     `limits` are those that defend against it: without them it works. `options` of the server,
     beside those that all have; `posts`, `crowd` and `riches`: what its database has;
@@ -36,8 +43,8 @@ class Attack:
     people log in. `logins`: ms that a login may take at p99 in place of `Bounds.login_ms`.
     `routes`: networks that the attackers' addresses are in, other than loopback; the attack has a
     network namespace of its own then. `turned_away`: the share of the honest peer's requests that
-    may be. `patched` names what its server waits for less than others (`patches.HASTENED`). `shows`
-    says what else is not as it should be.
+    may be. `tls`: the page is served by TLS. `patched` names what its server waits for less than
+    others (`patches.HASTENED`). `shows` says what else is not as it should be.
     """
 
     name: str
@@ -64,11 +71,12 @@ class Attack:
     patched: Sequence[str] = ()
     shows: Callable[[Outcome], Sequence[str]] = lambda outcome: ()
     dialect: str = ""
+    tls: bool = False
 
     @property
     def tool(self) -> str:
         """The process that carries it out."""
-        tools = {"": "attacker", "copies": "copies", HOSTILE: "hostile"}
+        tools = {"": "attacker", "copies": "copies", HOSTILE: "hostile", RETURNING: "returning"}
         return tools.get(self.dialect, "fuzzer")
 
 

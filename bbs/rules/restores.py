@@ -12,6 +12,9 @@ A server knows that its database has gone back when its own heartbeats are fewer
 an era or an end of sessions is gone that it knew, or when its row is gone and a table gives ids
 again. One server begins the era and ends the sessions; the others find that at their next
 heartbeat, as each looks at what `Look` has in the transaction that writes it.
+
+A large dump is loaded for long, one table after the other. So servers look for a while whether the
+sessions were loaded after they had ended, and then it all begins again.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import peewee
 
 from bbs.storage import models, rising_ids
 from bbs.storage.database import read_only
+from bbs.storage.engines import creation
 from bbs.storage.models import Place, Secret, Session, User
 from bbs.storage.rising_ids import ERA, MICROSECONDS
 from bbs.storage.statements import statement
@@ -110,6 +114,13 @@ def gives_again(known: Mapping[str, int]) -> bool:
     `known`."""
     given = rising_ids.given()
     return any(given[table] < id for table, id in known.items() if table in given)
+
+
+@read_only
+def sessions_made() -> str:
+    """By whom and when the table of the sessions was made (`bbs.storage.engines.creation`): anew if
+    a dump's were loaded. "" where that is not known."""
+    return creation(models.database.obj, Session._meta.table_name)
 
 
 def claim_end(before: int, now: float) -> tuple[int, bool]:

@@ -24,6 +24,10 @@ T = TypeVar("T")
 
 KEPT_AT_ONCE = 50  # Sessions that one transaction keeps.
 
+WATCHED = 1800
+"""Looks, an hour of them by default, in which the rest of a dump may be loaded after a server has
+noticed the first part of it."""
+
 _log = Logger()
 
 
@@ -47,6 +51,8 @@ class Lineage:
         self._listening = listening
         self._known: Look | None = None
         self._lock = DeferredLock()
+        self._made = ""  # When the table of the sessions that have ended was made.
+        self._watched = 0  # How many more looks see whether it was made anew.
 
     async def beat(self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
         """Run `rule`, which writes the server's heartbeat, or returns False, in a transaction that
@@ -81,6 +87,7 @@ class Lineage:
                 era, ended = await self._begin_anew(before, seen)
                 known = replace(known, era=era, ended=ended)
             elif before is not None and seen.ended > before.ended:
+                await self._watch()
                 await self._keep()
         except Unavailable:
             return
@@ -88,16 +95,30 @@ class Lineage:
         self._known = known
 
     async def _is_back(self, before: Look, seen: Look) -> bool:
-        if seen.is_before(before):
+        if seen.is_before(before) or await self._are_sessions_anew():
             return True
         if seen.beats is not None or before.beats is None:
             return False
         # The row is gone: the fleet took this server for dead, or the database is from before it.
         return await self._database.run(restores.gives_again, self._database.ids)
 
+    async def _are_sessions_anew(self) -> bool:
+        """Whether sessions were loaded after those that there were had ended."""
+        if not self._watched:
+            return False
+        self._watched -= 1
+        # Between its removal and its making there is no table.
+        return await self._database.run(restores.sessions_made) not in ("", self._made)
+
+    async def _watch(self) -> None:
+        """Look from now on whether the sessions are loaded, which are about to end."""
+        self._made = await self._database.run(restores.sessions_made)
+        self._watched = WATCHED
+
     async def _begin_anew(self, before: Look, seen: Look) -> tuple[int, int]:
         """Begin an era, and end the sessions, unless others have; returns both."""
         run = self._database.run
+        await self._watch()
         era = seen.era if seen.era > before.era else await self._database.begin_era()
         ended, is_mine = await run(restores.claim_end, before.ended, self._wall())
         kept = await self._keep()

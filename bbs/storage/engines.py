@@ -261,12 +261,15 @@ def _location(database: Any) -> tuple[str, ...]:
 def creation(database: Any, table: str) -> str:
     """Who made `table`, and when: a server of MySQL or MariaDB, and its time (seconds since the
     epoch). A table that was loaded from a dump, or whose file of MariaDB's was copied, has another.
-    "" for SQLite, and if the server does not tell."""
+    "" for SQLite, without such a table, and if the server does not tell."""
     if isinstance(database, peewee.SqliteDatabase):
         return ""
     asked = "SELECT @@hostname, @@port, @@datadir, UNIX_TIMESTAMP(create_time)"
     where = "table_schema = DATABASE() AND table_name = %s"
     sql = f"{asked} FROM information_schema.tables WHERE {where}"
-    *server, moment = database.execute_sql(sql, (table,)).fetchone()
+    found = database.execute_sql(sql, (table,)).fetchone()
+    if found is None:
+        return ""
+    *server, moment = found
     by = hashlib.sha256("\n".join(map(str, server)).encode()).hexdigest()
     return f"{by[:16]} {moment:.0f}" if moment else ""

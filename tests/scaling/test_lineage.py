@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
+import peewee
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
@@ -13,6 +14,8 @@ from bbs.core.values import State
 from bbs.rules import auth, fleets, restores
 from bbs.rules.restores import Listening, Look
 from bbs.storage import rising_ids
+from bbs.storage.database import read_only
+from bbs.storage.engines import creation
 from bbs.storage.models import HeartbeatRow, Server, Session
 from bbs.testing import MemoryService, Peer
 from tests.database_case import RulesCase, on_both_databases
@@ -165,6 +168,37 @@ class Loaded(LoadedCase):
         self.service.advance(4)
         self.assertTrue(self.logged_in(self.tokens["bob"]))
 
+    def test_sessions_that_are_loaded_after_the_rest(self) -> None:
+        """A large dump is loaded one table after the other; servers notice it before the end."""
+        made = "a server 1"
+
+        def sessions_made() -> str:
+            return made
+
+        self.patch(restores, "sessions_made", read_only(sessions_made))
+        peers = self.listen("ann")
+        copy, ended = self.dump(), self.tokens["dave"]
+        self.ask("dave", "logout {}")
+        self.tokens |= self.service.people("carol")  # Not in the dump.
+        peers = {**peers, **self.listen("carol")}
+        self.service.advance(3)
+        self.load(copy)
+        self.service.advance(5)
+        made = ""
+        self.live.execute("DELETE FROM session")
+        self.live.commit()
+        self.service.advance(5)
+        made = "a server 2"
+        insertion = "INSERT OR REPLACE INTO session (digest, user_id, used) VALUES (?, ?, ?)"
+        found = copy.execute("SELECT digest, user_id, used FROM session").fetchall()
+        self.live.executemany(insertion, found)
+        self.live.commit()
+        self.service.advance(5)
+        self.assertFalse(self.logged_in(ended))
+        self.assertEqual([peer.events() for peer in peers.values()], [[], []])
+        for name in ("ann", "carol"):
+            self.assertTrue(self.logged_in(self.tokens[name]), name)
+
     def test_nothing_is_done_without_need(self) -> None:
         """Servers that are taken for dead, and come back, know their rows to be gone."""
         self.listen("ann")
@@ -230,6 +264,14 @@ class Rules(RulesCase):
         user = self.person("ann").id
         self.assertFalse(self.call(restores.gives_again, {"user": user, "gone": 9}))
         self.assertTrue(self.call(restores.gives_again, {"user": user + 1}))
+
+    def test_when_the_sessions_were_made(self) -> None:
+        """Only MySQL and MariaDB tell; a table that is just being loaded is of no time."""
+        database: Any = self.database.peewee
+        made = self.call(restores.sessions_made)
+        self.assertEqual(made == "", isinstance(database, peewee.SqliteDatabase))
+        self.assertEqual(made, self.call(restores.sessions_made))
+        self.assertEqual(creation(database, "nowhere"), "")
 
     def test_what_a_load_is_known_by_is_noted(self) -> None:
         self.call(fleets.settle, self.now, False)

@@ -1,17 +1,22 @@
 """What connected people hear after a restore.
 
-    python -m tests.load.restore                      # SQLite, and MariaDB at BBS_TEST_MYSQL_URL
-    python -m tests.load.restore --on sqlite --client TREE --service TREE
+    python -m tests.load.restore                     # MariaDB is the one at BBS_TEST_MYSQL_URL
+    python -m tests.load.restore --on sqlite --client 33f46f38 --service 33f46f38
 
 Twenty people are connected by real clients: ten by `bbs client` of this checkout, ten by that of an
-older tree (`--client`, by default the wheel of the version before). Each writes to the next one.
+older one (`--client`, a commit or a folder; by default the wheel of the version before). Three app
+servers have room for ten each. Everybody writes all the time, in turn: messages and mail to the
+next one, to a group of five, and posts for both friends.
 
-- sqlite: a backup, more messages, the service stops, `bbs restore --force`, it starts.
-- mariadb: a dump, more messages, and the dump is loaded while all go on writing.
+- sqlite: a backup, much more is written, the service stops, `bbs restore --force`, it starts.
+- sqlite-load: the backup is loaded into the database while all write, as sqlite3's `.restore` does.
+- mariadb: a dump, much more is written, and the dump is loaded while all write.
+- mariadb-slowly: the same with a pause between tables, as a large dump takes minutes.
 
 Everything that is acknowledged afterwards has to be heard, once. `--service` has the service run
-the code of another tree, for comparison. Sessions are tried as well: one that was ended after the
-backup must not live, and those of who is connected must. The exit code is 1 if anything is amiss.
+the code of another commit or folder, for comparison. Sessions are tried as well: one that was ended
+after the backup must not live, and those of who is connected must. The exit code is 1 if anything
+is amiss.
 """
 
 from __future__ import annotations
@@ -19,17 +24,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import secrets
-import shlex
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -42,13 +48,18 @@ from tests.paths import CHECKOUT
 from tests.services.servers import free_port
 
 PEOPLE = 20
-BEFORE, LOST, AFTER = 60, 200, 200  # Messages in all.
+CAPACITY = 10  # People of an app server.
+GROUPS = 4
+KINDS = "send", "mail", "send-group", "post"
+BEFORE, LOST, AFTER = 80, 400, 240  # What is written, in all.
 PATIENCE = 90.0  # Seconds for the start of a service, or until clients are there again.
-QUIET = 4.0  # Seconds in which nothing more is heard.
-PAUSE = 0.02  # Seconds between two looks, and two messages.
+QUIET = 6.0  # Seconds in which nothing more is heard.
+PAUSE = 0.02  # Seconds between two looks, and what one client writes.
+BETWEEN_TABLES = 1.5  # Seconds, of a dump that is loaded slowly.
 ANY = "100000/minute"
 
-_HEARD = re.compile(r"<<<(?P<sender>\w+)->(?P<reader>\w+): (?P<text>[\w-]+)>>>")
+Heard = tuple[str, str, str]
+"""A kind, a reader and a text."""
 
 
 class Client:
@@ -56,11 +67,12 @@ class Client:
 
     def __init__(self, tree: Path | None, port: int, people: Sequence[str], folder: Path) -> None:
         self.people = people
-        self.replies: list[str] = []
+        self.replies: list[dict[str, Any]] = []
         self.heard: Counter[tuple[str, str]] = Counter()
         """The texts that each reader was shown."""
+        self.logged_out: list[str] = []
         self._process = subprocess.Popen(  # nosec B603
-            [sys.executable, "-m", "bbs", "client", "127.0.0.1", str(port)],
+            [sys.executable, "-m", "bbs", "client", "--json", "127.0.0.1", str(port)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -74,13 +86,15 @@ class Client:
 
     def _read(self) -> None:
         for line in self._process.stdout or ():
-            found = _HEARD.fullmatch(line.strip())
-            if found:
-                self.heard[found["reader"], found["text"]] += 1
-            else:
-                self.replies.append(line.strip())
+            found = json.loads(line)
+            if "status" in found:
+                self.replies.append(found)
+            elif found["event"] == "message":
+                self.heard[found["user"], found["message"]] += 1
+            elif found["event"] == "logout":
+                self.logged_out.append(found["user"])
 
-    def ask(self, line: str) -> str:
+    def ask(self, line: str) -> dict[str, Any]:
         """The reply to one line."""
         there = len(self.replies)
         assert self._process.stdin is not None
@@ -122,8 +136,8 @@ class Trial:
                 {
                     "login.listen": f"tcp:{self.port}:interface=127.0.0.1",
                     "database.url": url,
-                    "fleet.minimum": 2,
-                    "app.capacity": PEOPLE,
+                    "fleet.minimum": PEOPLE // CAPACITY + 1,
+                    "app.capacity": CAPACITY,
                     "web.listen": "",
                     "telnet.listen": "",
                     **{f"limits.{each}": ANY for each in rates},
@@ -133,12 +147,16 @@ class Trial:
         self.up: subprocess.Popen[bytes] | None = None
         self.start()
         self._make_friends()
+        self._make_groups()
         half = PEOPLE // 2
         self.clients = [
             Client(None, self.port, self.names[:half], folder),
             Client(client, self.port, self.names[half:], folder),
         ]
         self.sent = 0
+        self.refused: Counter[tuple[str, str, str]] = Counter()
+        """What was not written, by time, kind and message."""
+        self._turns = [*map(cycle, self._plans())]
 
     def start(self) -> None:
         argv = [sys.executable, "-m", "bbs", "up", "--config", str(self.config)]
@@ -215,42 +233,89 @@ class Trial:
             self.at_home(one, f"invite {one['token']} {other}")
             self.at_home(two, f"accept-invite {two['token']} {name}")
 
+    def _make_groups(self) -> None:
+        for number, name in enumerate(self.names):
+            login = self.log_in(name)
+            word = "create" if number < GROUPS else "join"
+            [reply] = self.at_home(login, f"{word}-group {login['token']} {self._group(name)}")
+            assert reply["status"] == 0, reply
+
+    def _group(self, name: str) -> str:
+        return f"g{self.names.index(name) % GROUPS}"
+
     @property
     def pairs(self) -> list[tuple[str, str]]:
         return [*zip(self.names, [*self.names[1:], self.names[0]], strict=True)]
 
-    def write(self, what: str, count: int) -> set[tuple[str, str]]:
-        """So many messages, each to the next person; returns those that were acknowledged."""
-        acknowledged = set()
-        for _ in range(count):
-            name, other = self.pairs[self.sent % PEOPLE]
-            client = next(each for each in self.clients if name in each.people)
-            text = f"{what}-{self.sent}"
-            self.sent += 1
-            if client.ask(f"send {name} {other} {text}") == "Success!":
-                acknowledged.add((other, text))
-            time.sleep(PAUSE)
+    def _plans(self) -> Iterator[list[tuple[str, str]]]:
+        """By client: who writes what kind, in turn."""
+        for client in self.clients:
+            yield [(name, kind) for kind in KINDS for name in client.people]
+
+    def write(self, what: str, count: int) -> set[Heard]:
+        """So much is written, by both clients at once; returns what has to be heard of it."""
+        acknowledged: set[Heard] = set()
+        writers = [
+            Thread(target=self._write, args=(number, what, count // 2, acknowledged))
+            for number in range(len(self.clients))
+        ]
+        for each in writers:
+            each.start()
+        for each in writers:
+            each.join()
         return acknowledged
+
+    def _write(self, number: int, what: str, count: int, acknowledged: set[Heard]) -> None:
+        client = self.clients[number]
+        for _ in range(count):
+            name, kind = next(self._turns[number])
+            self.sent += 1
+            text = f"{what}-{number}-{kind}-{self.sent}"
+            to, readers = self._readers(name, kind)
+            said = client.ask(" ".join([kind, name, *to, text]))
+            if said["status"] == 0:
+                acknowledged |= {(kind, reader, text) for reader in readers}
+            else:
+                self.refused[what, kind, said["message"]] += 1
+            time.sleep(PAUSE)
+
+    def _readers(self, name: str, kind: str) -> tuple[Sequence[str], Sequence[str]]:
+        """The arguments that say whom somebody writes to, and who reads it."""
+        after, before = dict(self.pairs)[name], {two: one for one, two in self.pairs}[name]
+        if kind == "post":
+            return (), (after, before)
+        if kind == "send-group":
+            group = self._group(name)
+            return (group,), [each for each in self.names if self._group(each) == group]
+        return (after,), (after,)
 
     def heard(self) -> Counter[tuple[str, str]]:
         return self.clients[0].heard + self.clients[1].heard
 
-    def wait(self, messages: set[tuple[str, str]]) -> None:
+    def wait(self, messages: set[Heard]) -> None:
         """Until all are heard, or nothing more is."""
+        expected = {(reader, text) for kind, reader, text in messages if kind != "post"}
         last, quiet_since = -1, time.monotonic()
-        while time.monotonic() - quiet_since < QUIET and messages - self.heard().keys():
+        while time.monotonic() - quiet_since < QUIET and expected - self.heard().keys():
             total = sum(self.heard().values())
             if total != last:
                 last, quiet_since = total, time.monotonic()
             time.sleep(PAUSE)
         time.sleep(1.0)  # What comes twice.
 
+    def read_posts(self) -> None:
+        """Have everybody read posts, twice: each is unread once."""
+        for client in self.clients:
+            for name in [*client.people, *client.people]:
+                for post in client.ask(f"posts {name}").get("post", ()):
+                    client.heard[name, post["message"]] += 1
+
     def wait_for_clients(self) -> list[str]:
         """Until all are served again; returns who has to log in, and does so."""
         again = []
         for client in self.clients:
             for name in client.people:
-                if "log" in _served(client, name).lower():
+                if _served(client, name).get("code") == "not-logged-in":
                     again.append(name)
                     client.ask(f"login {name} secret")
         time.sleep(3.0)  # Listeners find their servers by themselves.
@@ -262,27 +327,32 @@ class Trial:
         self.stop()
 
 
-def _served(client: Client, name: str) -> str:
+def _served(client: Client, name: str) -> dict[str, Any]:
     """What somebody is told once the service is there."""
     end = time.monotonic() + PATIENCE
-    while "unavailable" in (said := client.ask(f"list-friend {name}")).lower():
+    while (said := client.ask(f"list-friend {name}")).get("code") == "unavailable":
         if time.monotonic() > end:
             raise SystemExit(f"not within {PATIENCE:g} s: {name} is served")
         time.sleep(PAUSE)
     return said
 
 
-def report(trial: Trial, messages: set[tuple[str, str]], again: Sequence[str]) -> bool:
+def report(trial: Trial, messages: set[Heard], again: Sequence[str]) -> bool:
+    trial.read_posts()
     heard = trial.heard()
-    half = trial.names[: PEOPLE // 2]
-    print(f"    {len(messages)} acknowledged afterwards; had to log in again: {len(again)}")
+    out = sum(len(client.logged_out) for client in trial.clients)
+    print(f"    had to log in again: {len(again)}; were told that their session has ended: {out}")
+    for (when, kind, why), count in trial.refused.items():
+        print(f"    {when}: {count} of {kind} refused: {why}")
+    print(f"    {'to the client of':18}{'kind':12}{'to hear':>8}{'not heard':>12}{'twice':>8}")
     right = True
-    for whose, new in (("this checkout's client", True), ("the older client", False)):
-        some = [each for each in messages if (each[0] in half) is new]
-        lost = sum(not heard[each] for each in some)
-        twice = sum(heard[each] > 1 for each in some)
-        right = right and not lost and not twice
-        print(f"    {whose}: {len(some)} messages, {lost} not heard, {twice} heard twice")
+    for whose, client in zip(("this checkout", "the older one"), trial.clients, strict=True):
+        for kind in KINDS:
+            some = [each for each in messages if each[0] == kind and each[1] in client.people]
+            lost = sum(not heard[each[1:]] for each in some)
+            twice = sum(heard[each[1:]] > 1 for each in some)
+            right = right and not lost and not twice
+            print(f"    {whose:18}{kind:12}{len(some):8}{lost:12}{twice:8}", flush=True)
     return right
 
 
@@ -302,21 +372,65 @@ def try_ended(trial: Trial, victim: Mapping[str, Any]) -> bool:
 
 
 def on_sqlite(folder: Path, service: Path | None, client: Path | None) -> bool:
-    trial = Trial(folder, f"sqlite:///{folder}/data/bbs.sqlite3", service, client)
-    try:
-        victim = trial.log_in("victim")
-        trial.wait(trial.write("before", BEFORE))
-        copy = folder / "copy.sqlite3"
-        trial.run("backup", str(copy), "--config", str(trial.config))
-        end_session(trial, victim)
-        trial.wait(trial.write("lost", LOST))
+    def restore(trial: Trial, copy: Path) -> set[Heard]:
         trial.stop()
         options = ("--force", "--config", str(trial.config), "--data", str(trial.data))
         said = trial.run("restore", str(copy), *options)
         print("    " + said.strip().replace("\n", "\n    "))
         trial.start()
+        return set()
+
+    url = f"sqlite:///{folder}/data/bbs.sqlite3"
+    return _try(Trial(folder, url, service, client), _back_up, restore)
+
+
+def load_on_sqlite(folder: Path, service: Path | None, client: Path | None) -> bool:
+    path = f"{folder}/data/bbs.sqlite3"
+
+    def load(trial: Trial, copy: Path) -> set[Heard]:
+        def into() -> None:
+            with (
+                closing(sqlite3.connect(copy)) as source,
+                closing(sqlite3.connect(path, timeout=PATIENCE)) as there,
+            ):
+                source.backup(there)
+
+        return _under_the_service(trial, into)
+
+    return _try(Trial(folder, f"sqlite:///{path}", service, client), _back_up, load)
+
+
+def _back_up(trial: Trial) -> Path:
+    copy = trial.folder / "copy.sqlite3"
+    trial.run("backup", str(copy), "--config", str(trial.config))
+    return copy
+
+
+def _under_the_service(trial: Trial, load: Callable[[], None]) -> set[Heard]:
+    """Load a copy while everybody writes; returns what has to be heard afterwards."""
+    writer = Thread(target=trial.write, args=("meanwhile", 40))
+    writer.start()
+    load()
+    print("    the copy is loaded under the service", flush=True)
+    writer.join()
+    return trial.write("at-once", AFTER // 2)
+
+
+def _try(
+    trial: Trial,
+    copy: Callable[[Trial], Path],
+    restore: Callable[[Trial, Path], set[Heard]],
+) -> bool:
+    """Have the database go back to a `copy`, and see what is heard, and who is logged in."""
+    try:
+        victim = trial.log_in("victim")
+        trial.wait(trial.write("before", BEFORE))
+        file = copy(trial)
+        end_session(trial, victim)
+        trial.wait(trial.write("lost", LOST))
+        messages = restore(trial, file)
         again = trial.wait_for_clients()
-        messages = trial.write("after", AFTER)
+        messages |= trial.write("after", AFTER // 2)
         trial.wait(messages)
         right = report(trial, messages, again)
         return try_ended(trial, victim) and right
@@ -336,58 +450,78 @@ def mariadb() -> Iterator[str]:
         execute_once(server, f"DROP DATABASE IF EXISTS {name}")
 
 
-def on_mariadb(folder: Path, service: Path | None, client: Path | None) -> bool:
+def on_mariadb(folder: Path, service: Path | None, client: Path | None, pause: float = 0.0) -> bool:
     with mariadb() as url:
-        trial = Trial(folder, url, service, client)
-        try:
-            victim = trial.log_in("victim")
-            trial.wait(trial.write("before", BEFORE))
-            parts = urlsplit(url)
-            place = ["-h", str(parts.hostname), "-P", str(parts.port), "-u", str(parts.username)]
-            there = [*place, f"-p{parts.password}", parts.path[1:]]
-            dump = folder / "dump.sql"
-            with dump.open("wb") as file:
+        parts = urlsplit(url)
+        place = ["-h", str(parts.hostname), "-P", str(parts.port), "-u", str(parts.username)]
+        there = [*place, f"-p{parts.password}", parts.path[1:]]
+
+        def dump(trial: Trial) -> Path:
+            path = folder / "dump.sql"
+            with path.open("wb") as file:
                 tool = ["mariadb-dump", "--single-transaction", *there]
                 subprocess.run(tool, stdout=file, check=True)  # nosec B603 B607
-            end_session(trial, victim)
-            trial.wait(trial.write("lost", LOST))
-            writer = Thread(target=trial.write, args=("meanwhile", 30))
-            writer.start()
-            with dump.open("rb") as file:
-                subprocess.run(["mariadb", *there], stdin=file, check=True)  # nosec B603 B607
-            print(f"    {shlex.join(['mariadb', there[-1]])} < dump.sql, under the service")
-            writer.join()
-            messages = trial.write("after", AFTER // 2)
-            again = trial.wait_for_clients()
-            messages |= trial.write("later", AFTER // 2)
-            trial.wait(messages)
-            right = report(trial, messages, again)
-            return try_ended(trial, victim) and right
-        finally:
-            trial.end()
+            return path
+
+        def load(trial: Trial, path: Path) -> set[Heard]:
+            def into() -> None:
+                tool = subprocess.Popen(["mariadb", *there], stdin=subprocess.PIPE)  # nosec
+                assert tool.stdin is not None
+                with tool.stdin:
+                    for table in path.read_bytes().split(TABLE):
+                        tool.stdin.write(table + TABLE)
+                        tool.stdin.flush()
+                        time.sleep(pause)
+                if tool.wait():
+                    raise SystemExit("the dump could not be loaded")
+
+            return _under_the_service(trial, into)
+
+        return _try(Trial(folder, url, service, client), dump, load)
+
+
+TABLE = b"UNLOCK TABLES;\n"
+"""Ends each table of a dump."""
 
 
 TRIALS: Mapping[str, Callable[[Path, Path | None, Path | None], bool]] = {
     "sqlite": on_sqlite,
+    "sqlite-load": load_on_sqlite,
     "mariadb": on_mariadb,
+    "mariadb-slowly": partial(on_mariadb, pause=BETWEEN_TABLES),
 }
+
+
+def tree(word: str, folder: Path) -> Path:
+    """The folder `word`, or the commit of that name, unpacked into `folder`."""
+    if Path(word).is_dir():
+        return Path(word).resolve()
+    there = folder / f"commit-{word}"
+    if not there.exists():
+        there.mkdir()
+        made = ["git", "-C", str(CHECKOUT), "archive", word]
+        packed = subprocess.run(made, capture_output=True, check=True).stdout  # nosec B603 B607
+        subprocess.run(["tar", "-x", "-C", there], input=packed, check=True)  # nosec B603 B607
+    return there
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.load.restore", description=__doc__)
-    parser.add_argument("--on", choices=[*TRIALS], help="one database alone")
-    parser.add_argument("--client", type=Path, help="the tree of an older client")
-    parser.add_argument("--service", type=Path, help="the tree that the service runs")
+    parser.add_argument("--on", choices=[*TRIALS], action="append", help="some trials alone")
+    parser.add_argument("--client", help="the commit or folder of an older client")
+    parser.add_argument("--service", help="the commit or folder that the service runs")
     options = parser.parse_args()
     right = True
     with tempfile.TemporaryDirectory(prefix="bbs-restore-") as folder:
-        client = options.client or versions.unpack(Path(folder))
+        older = Path(folder)
+        client = tree(options.client, older) if options.client else versions.unpack(older)
+        service = tree(options.service, older) if options.service else None
         for name, trial in TRIALS.items():
-            if options.on in (None, name):
+            if name in (options.on or TRIALS):
                 print(f"{name}:", flush=True)
                 there = Path(folder) / name
                 there.mkdir()
-                right = trial(there, options.service, client) and right
+                right = trial(there, service, client) and right
     return 0 if right else 1
 
 

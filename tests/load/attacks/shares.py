@@ -131,7 +131,8 @@ SHARES: tuple[Attack, ...] = (
             },
         ),
         ("shared-inboxes",),
-        users=(ATTACKER, "author"),
+        # A message to a group is stored for whoever has a place.
+        users=(ATTACKER, "author", VICTIM),
         options={"limits.inbox": INBOX},
         shows=_has_room,
     ),

@@ -162,7 +162,7 @@ class AppServing:
         self.scheduler = make_scheduler(self._runtime, self.home, member, self._workers)
         runtime = self._runtime
         self.lineage = Lineage(runtime.database, server_id, runtime.wall, self.listeners.listening)
-        self.listeners.has_gone_back = self.lineage.has_gone_back
+        self.listeners.look = self.lineage.look
 
     def tally(self) -> Tally:
         """The counts since the start, and how many people are connected now."""

@@ -102,9 +102,10 @@ class Listeners(Service):
         self._next_poll: Any = None
         self._polls = 0
         self._when_empty: Deferred[None] | None = None
-        self.has_gone_back: Callable[[], Awaitable[bool]] | None = None
+        self.look: Callable[[], Awaitable[None]] | None = None
         """Looks whether the database has gone back to an earlier state. If so, the sessions of
-        those who listen here are stored again when it returns True."""
+        those who listen here are stored again when it returns; raises Unavailable if they cannot be
+        yet."""
         self.on_leaving: Callable[[int], None] = lambda user: None
         """Called with users who no longer listen on one of their connections."""
         self.charge: Callable[[int, float], float] = lambda user, commands: 0.0
@@ -591,8 +592,9 @@ class Relocation:
         sessions = {listener.session for listener in listeners}
         try:
             found = await self.database.run(presence.standings, sessions)
-            look = self.listeners.has_gone_back
-            if look and sessions - found.keys() and await look():
+            if self.listeners.look and sessions - found.keys():
+                await self.listeners.look()
+                # A heartbeat may have stored them again meanwhile.
                 found = await self.database.run(presence.standings, sessions)
             await self._place_again(self._announce(listeners, found))
         except Unavailable:

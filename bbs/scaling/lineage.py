@@ -8,6 +8,7 @@ and what is done then, is in `bbs.rules.restores`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
@@ -51,6 +52,7 @@ class Lineage:
         self._listening = listening
         self._known: Look | None = None
         self._lock = DeferredLock()
+        self._is_unfinished = False  # It has gone back, and not all is done about it.
         self._made = ""  # When the table of the sessions that have ended was made.
         self._watched = 0  # How many more looks see whether it was made anew.
 
@@ -64,33 +66,32 @@ class Lineage:
         result: T
         result, seen = await run(look, self._server, rule, *arguments, **keywords)
         beats = seen.beats if result is False else (seen.beats or 0) + 1
-        await self._in_turn(replace(seen, beats=beats), seen)
+        with suppress(Unavailable):  # The next heartbeat goes on with it.
+            await self._in_turn(replace(seen, beats=beats), seen)
         return result
 
-    async def has_gone_back(self) -> bool:
+    async def look(self) -> None:
         """Look whether the database has gone back since the last heartbeat. If so, the sessions of
-        those who listen live again when this returns. Raises Unavailable."""
-        ended = self._known.ended if self._known else 0
+        those who listen live again when this returns. Raises Unavailable, also if that is not
+        done yet."""
         seen = await self._database.run(restores.look, self._server)
         await self._in_turn(seen, seen)
-        return self._known is not None and self._known.ended != ended
 
     def _in_turn(self, known: Look, seen: Look) -> Deferred[None]:
         return self._lock.run(lambda: Deferred.fromCoroutine(self._note(known, seen)))
 
     async def _note(self, known: Look, seen: Look) -> None:
-        """Note what was `seen`, and that it is `known` now; if the database is away before all is
-        done, the next heartbeat sees it again."""
+        """Note what was `seen`, and that it is `known` now. Raises Unavailable if the database is
+        away before all is done; the next call goes on."""
         before = self._known
-        try:
-            if before is not None and await self._is_back(before, seen):
-                era, ended = await self._begin_anew(before, seen)
-                known = replace(known, era=era, ended=ended)
-            elif before is not None and seen.ended > before.ended:
-                await self._watch()
-                await self._keep()
-        except Unavailable:
-            return
+        if before is not None and (self._is_unfinished or await self._is_back(before, seen)):
+            self._is_unfinished = True  # Heartbeats may soon be as many again as they were.
+            era, ended = await self._begin_anew(before, seen)
+            self._is_unfinished = False
+            known = replace(known, era=era, ended=ended)
+        elif before is not None and seen.ended > before.ended:
+            await self._watch()
+            await self._keep()
         self._database.note_ids(known.era, known.ids)
         self._known = known
 

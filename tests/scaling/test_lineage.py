@@ -10,6 +10,7 @@ import peewee
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
+from bbs.core.errors import Unavailable
 from bbs.core.values import State
 from bbs.rules import auth, fleets, restores
 from bbs.rules.restores import Listening, Look
@@ -140,6 +141,52 @@ class Loaded(LoadedCase):
         self.say("still here")
         self.assertEqual(self.heard(peer), ["still here"])
         self.assertTrue(self.logged_in(self.tokens["bob"]))
+
+    def test_an_end_is_told_when_it_is_certain(self) -> None:
+        """Who listens hears of no logout while the sessions cannot be stored again; and however
+        long that lasts, it is done then."""
+        copy = self.dump()
+        self.ask("bob", "logout {}")
+        self.tokens |= self.service.people("bob")
+        peer = self.listen("ann", "bob")["bob"]
+        self.service.advance(3)
+        self.load(copy)
+        away = True
+        claim = restores.claim_end
+
+        def claim_end(before: int, now: float) -> tuple[int, bool]:
+            if away:
+                raise Unavailable
+            return claim(before, now)
+
+        self.patch(restores, "claim_end", claim_end)
+        home = self.service.serving(self.tokens["ann"]).serving.home
+        home.bus.tell(self.channel("bob"), {"event": "moved"})
+        self.service.settle()
+        self.service.advance(5)
+        self.assertEqual(peer.events(), [])
+        away = False
+        self.service.advance(3)
+        self.assertTrue(self.logged_in(self.tokens["bob"]))
+
+    def test_sessions_that_are_stored_again_just_after_they_were_missed(self) -> None:
+        peer = self.listen("ann", "bob")["bob"]
+        serving = self.service.serving(self.tokens["bob"]).serving
+        found = self.live.execute("SELECT * FROM session").fetchall()
+        self.live.execute("DELETE FROM session")
+        self.live.commit()
+
+        async def look() -> None:
+            marks = ", ".join("?" * len(found[0]))
+            self.live.executemany(f"INSERT INTO session VALUES ({marks})", found)
+            self.live.commit()
+
+        self.patch(serving.listeners, "look", look)
+        serving.home.bus.tell(self.channel("bob"), {"event": "moved"})
+        self.service.settle()
+        self.assertEqual(peer.events(), [])
+        self.say("still here")
+        self.assertEqual(self.heard(peer), ["still here"])
 
     def channel(self, name: str) -> str:
         [(channel,)] = self.live.execute("SELECT channel FROM user WHERE name = ?", (name,))

@@ -45,6 +45,10 @@ from bbs.framework import (
 
 MOST_INVITATIONS = 100  # unanswered invitations of one user, and of others to one user
 
+PRICE_OF_INVITING = 2
+"""Commands that an invitation costs, to a group too: it takes 15 statements, twice as many as most
+commands that write."""
+
 SHARE_OF_INVITATIONS = MOST_INVITATIONS // 4
 """Those of people whom the invited has declined before: they cannot take all the room again that
 the invited has made."""
@@ -90,6 +94,7 @@ class Notification:
     servers: tuple[str | None] | None = None
 
 
+@costs(commands=PRICE_OF_INVITING)
 @asks(relationships.correspondent)
 def invite(caller: Caller, name: str) -> Notification | None:
     """Invite `name` to be a friend; returns the notification for them, unless they were told of

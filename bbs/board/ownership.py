@@ -105,6 +105,7 @@ def _set_private(caller: Caller, name: str, private: bool) -> None:
     groups.set_private(group.id, private)
 
 
+@costs(commands=friendships.PRICE_OF_INVITING)
 @asks(_owned_and_person)
 def invite(caller: Caller, name: str, person: str) -> friendships.Notification | None:
     """Let a person join the group `name`, even if it is private. Returns the notification for them,

@@ -26,10 +26,10 @@ NOTED_AT_ONCE = LENGTHS[-2]  # groups of which one transaction notes since when 
 _walk = Walk(Group)
 
 
-def forget_empty(now: float) -> int:
+def forget_empty(now: float, walk: Walk = _walk) -> int:
     """Remove some of the groups that have been without members and posts for a day; returns how
     many. The day begins when a sweep first finds a group so."""
-    part = _walk.next_part()
+    part = walk.next_part()
     if part is None:
         return 0
     for found, since in (

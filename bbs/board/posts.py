@@ -484,10 +484,10 @@ def forget_contributions(user: int) -> int:
     return len(some)
 
 
-def forget_unwritten() -> int:
+def forget_unwritten(walk: Walk = _walk) -> int:
     """Remove some of the posts in no feed whose writer is gone; returns how many. A server of
     version 5, which does not know of them, leaves their texts when it removes an account."""
-    part = _walk.next_part()
+    part = walk.next_part()
     found = [post for (post,) in _unwritten(*part, LENGTHS[-1])] if part else []
     if found:
         _remove(padded(found))

@@ -56,6 +56,7 @@ from bbs.board.models import (
     ThreadReader,
     Told,
 )
+from bbs.board.walks import Walk
 from bbs.core.errors import Refusal
 from bbs.core.values import DrainCause, Instance, LossCause, Quotas, State, Tally
 from bbs.delivery.feed import Cursor
@@ -486,8 +487,8 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: expiry.expire(NOW - 2900),
             lambda: inbox_shares.forget_messages([1], [2]),
             lambda: friendships.forget_told(NOW),
-            lambda: posts.forget_unwritten(),
-            lambda: empty_groups.forget_empty(NOW),
+            lambda: posts.forget_unwritten(Walk(PostRow)),
+            lambda: empty_groups.forget_empty(NOW, Walk(Group)),
             lambda: fleet_transitions.forget_gone(NOW, 100.0),
             lambda: clock.note_check(NOW, 0.0),
             service_clock.report,

@@ -319,7 +319,9 @@ def make_controller(
             traces=launching.traces,
         ),
         workers=workers,
-        sweeps=_sweeps(runtime, sessions_of(config.limits)),
+        sweeps=sweeps_of(
+            runtime.service, config.messages.message_retention, sessions_of(config.limits)
+        ),
         retention=_retention(runtime),
         heartbeat_interval=config.fleet.heartbeat_interval,
         tally=tally,
@@ -379,10 +381,9 @@ def policy_of(config: Configuration, launches: bool) -> Policy:
     )
 
 
-def _sweeps(runtime: Runtime, sessions: auth.Sessions) -> Mapping[str, Sweep]:
-    """The sweeps, by what they remove: unused sessions, expired messages, and what the service and
-    its extensions have."""
-    service, retention = runtime.service, runtime.config.messages.message_retention
+def sweeps_of(service: Service, retention: float, sessions: auth.Sessions) -> Mapping[str, Sweep]:
+    """The sweeps, by what they remove: unused sessions, messages that have been kept for
+    `retention` seconds, and what `service` and its extensions have."""
     sweeps: dict[str, Sweep] = {"sessions": partial(accounts.end_stale_sessions, sessions)}
     if service.feed and (expire := service.feed.expire):
         sweeps["messages"] = lambda now: expire(now - retention)

@@ -18,6 +18,7 @@ MOST = 25
 
 HAPPENS = {
     "copies",
+    "jumps",
     "adopts",
     "lists are",
     "people come and go",
@@ -41,6 +42,7 @@ NOTICED = {
     "ebb": 23,
     "replace-first": 7,
     "replace-busy": 53,
+    "clock": 5,
 }
 """Protections, and the seed of a cheap round that failed without each when it was chosen."""
 

@@ -13,7 +13,9 @@ from the seed: the same seed is the same story.
 In a round people come and go while calls fail, are throttled or lose their answers, lists are bad,
 clocks wrong, capacity lacks and the launch template changes; login servers die between any two
 steps, and instances in every way. Some fleets keep stopped servers, some ask for Spot instances,
-and a copy of a database may come to life beside it, or in its place. Then it is quiet, and all has
-to become well and stay so: also while lists are bad, for an hour in some rounds, when half of the
-instances are taken away, or when people come in waves.
+and a copy of a database may come to life beside it, or in its place. In some rounds the clock of a
+login server's machine, or of the database, is wrong by weeks for a while: no sweep removes what is
+not old, and all that is old goes once it is right again. Then it is quiet, and all has to become
+well and stay so: also while lists are bad, for an hour in some rounds, when half of the instances
+are taken away, or when people come in waves.
 """

@@ -11,6 +11,7 @@ from unittest import mock
 from bbs.core.values import DrainCause, LossCause, State
 from bbs.rules import fleet_transitions, membership, placement
 from bbs.scaling import observer, planner
+from bbs.scaling.clock_check import ClockCheck
 from bbs.scaling.demand import DemandTracker
 from bbs.scaling.ec2 import errors, instance_states, launch_request
 from bbs.scaling.ec2.provider import EC2Provider
@@ -165,6 +166,10 @@ def _warned() -> AbstractContextManager[object]:
     return mock.patch.object(membership, "warn", lambda server, why: None)
 
 
+def _clock() -> AbstractContextManager[object]:
+    return mock.patch.object(ClockCheck, "allows", lambda self: True)
+
+
 def _replace_first() -> AbstractContextManager[object]:
     def at_once(draft: planner.Draft) -> None:
         marked = draft.replaced
@@ -177,6 +182,7 @@ def _replace_first() -> AbstractContextManager[object]:
 
 LISTS_ARE_BAD, COME_AND_GO = "lists_are_bad", "people_come_and_go"
 HALF_GOES, ALL_REPLACED = "half_is_taken_away", "all_are_replaced"
+CLOCKS = "clocks_jump"
 FREEZES, FALTERS = "one_freezes_unseen", "beats_falter_unseen"
 _FULL = {"capacity": 1, "maximum": 6, "spare": 0, "foresees": False, "warm": 0}
 _MOVING = {"consolidate_after": 5.0, "capacity": 3, "maximum": 5, "spare": 0, "foresees": False}
@@ -242,6 +248,7 @@ BREAKS: Mapping[str, Break] = {
     "warm": Break("what stands by is taken for what nobody owns", _warm, ("stands",)),
     "warm-runs": Break("what stands by is taken for stopped before it is", _warm_runs),
     "warm-spot": Break("what stands by is launched as Spot, and cannot stop", _warm_spot),
+    "clock": Break("sweeps go on whatever clocks say", _clock, probe=CLOCKS),
     "warm-kept": Break("a stopped instance needs no end", _warm_kept),
 }
 

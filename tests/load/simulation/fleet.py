@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from twisted.internet.defer import Deferred
 
 from bbs.board import board
 from bbs.config import EC2
+from bbs.core.clock import ServiceClock
 from bbs.core.values import Policy, Tally, Timing
 from bbs.rules import fleets, membership, servers
 from bbs.rules.servers import running
@@ -20,13 +22,14 @@ from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.events import FleetContext, FleetEvents
 from bbs.scaling.planner import ZONES
 from bbs.scaling.waiting_room import WaitingRoom
-from bbs.storage import migrations, models
+from bbs.storage import clock, migrations, models
 from bbs.storage.database import Database
 from bbs.storage.models import Server
 from bbs.testing.threads import Inline
 from tests.load.simulation.checks import WATCH, WATCH_PLACES, zone_of
 from tests.load.simulation.cloud import Machine
 from tests.load.simulation.ec2 import Client
+from tests.load.simulation.expiring import WATCH_SWEEPS, Sweeping, add_rows
 from tests.load.simulation.mortal import Mortal, MortalDatabase
 from tests.load.simulation.people import Person
 
@@ -96,20 +99,30 @@ class Hints:
         self.heard = on_hint
 
 
+@dataclass(eq=False)
+class Host:
+    """The machine of a login server, and of its successors, whose clock may be far wrong: so many
+    seconds `ahead`."""
+
+    ahead: float = 0.0
+
+
 class LoginServer:
     """A login server's controller and waiting room, from when it has found out of which fleet it
     is."""
 
-    def __init__(self, fleet: Fleet, life: int | None) -> None:
+    def __init__(self, fleet: Fleet, life: int | None, host: Host) -> None:
         world = fleet.world
         self.id = servers.new_id()
         self.clock = world.clock
+        self.host = host
         self.set_ahead = world.set_ahead()
         self.mortal = Mortal(world.clock, world.chance, life)
         self.mortal.on_death = lambda: fleet.died(self)
         self.database = MortalDatabase(fleet.database, self.mortal, world.chance)
         self.hints = Hints(fleet, self.mortal)
         self.client = Client(world.account, fleet, self.mortal)
+        self.wall = ServiceClock(self._own_clock, self.mortal.seconds, fleet.database_clock)
         self.room: Any = None
         # While the service is upgraded, login servers of two versions run side by side.
         self._version = world.chance.choice(("1", "2"))
@@ -122,6 +135,8 @@ class LoginServer:
 
     async def _start(self) -> None:
         database, policy = self._as_any(self.database), self._fleet.policy
+        asked = self.wall.steady()
+        self.wall.hear(await database.run_at_start(clock.read), asked)
         me = membership.Member(self.id, f"host:{self.id}:1", self._version)
         await database.run_at_start(membership.enroll, me)
         patience = policy.lost_after
@@ -151,7 +166,11 @@ class LoginServer:
             fleet_id=found.id,
         )
         self.controller = FleetController(
-            context, workers=Inline(), sweeps={}, heartbeat_interval=INTERVAL, tally=Tally()
+            context,
+            workers=Inline(),
+            sweeps=self._fleet.sweeping.sweeps,
+            heartbeat_interval=INTERVAL,
+            tally=Tally(),
         )
         self.controller.startService()
 
@@ -169,9 +188,9 @@ class LoginServer:
             batch_user_data=lambda _: name,
         )
 
-    def wall(self) -> float:
+    def _own_clock(self) -> float:
         """What the wall clock of its machine says."""
-        return float(self.clock.seconds() + self.set_ahead)
+        return float(self.clock.seconds() + self.set_ahead + self.host.ahead)
 
     @staticmethod
     def _as_any(fake: Any) -> Any:
@@ -187,6 +206,10 @@ class Fleet:
         self.policy = policy
         self.config = config
         self.login_servers: list[LoginServer] = []
+        self.hosts: list[Host] = []
+        self.database_ahead = world.database_ahead()
+        """How many seconds ahead the database's clock is; None if it has none, as SQLite."""
+        self.sweeping = Sweeping()
         self.people: list[Person] = []
         self.ended = False
         """Whether its database and login servers are there no more."""
@@ -220,6 +243,7 @@ class Fleet:
         self.database = self._open()
         migrations.upgrade(self.database.peewee, board.schema)
         self._watch()
+        self.add_rows()
 
     def copy_database(self, connection: sqlite3.Connection) -> None:
         """One with the contents of another, which watches itself."""
@@ -238,16 +262,26 @@ class Fleet:
 
     def _watch(self) -> None:
         self._watch_time()
-        self.database.connection.executescript(WATCH_PLACES + WATCH)
+        self.database.connection.executescript(WATCH_PLACES + WATCH + WATCH_SWEEPS)
 
     def _watch_time(self) -> None:
         connection, world = self.database.connection, self.world
+        self.sweeping.watch(connection)
         connection.create_function("seconds_now", 0, self._clock.seconds)
         connection.create_function("beats_now", 1, self.beats_now)
         connection.create_function("clocks_are_right", 0, lambda: world.clocks_are_right)
         connection.create_function("zone_of", 1, zone_of)
         connection.create_function("keeps_zones", 0, lambda: self.policy.minimum >= ZONES)
         connection.create_function("nobody_comes", 0, lambda: world.nobody_comes)
+
+    def add_rows(self) -> None:
+        """More that expires."""
+        add_rows(self, self._clock.seconds())
+
+    def database_clock(self) -> float | None:
+        """What the database's clock says, if it has one."""
+        ahead = self.database_ahead
+        return None if ahead is None else float(self._clock.seconds() + ahead)
 
     def violations(self) -> list[str]:
         """What the database itself has noticed since the last time."""
@@ -300,13 +334,17 @@ class Fleet:
 
     # Login servers
 
-    def start_login_server(self) -> None:
-        """One more, of which it is not known for how long it lives."""
+    def start_login_server(self, host: Host | None = None) -> None:
+        """One more, of which it is not known for how long it lives, on a machine of its own if not
+        on this one."""
         if self.ended:
             return
+        if host is None:
+            host = Host()
+            self.hosts.append(host)
         quiet = self.world.quiet
         life = None if quiet else int(self._chance.expovariate(1 / 300.0)) + 1
-        server = LoginServer(self, life)
+        server = LoginServer(self, life, host)
         server.database.faults = 0.0 if quiet else 0.01
         self.login_servers.append(server)
         self.world.tell("starts", server.id, self.name)
@@ -323,7 +361,7 @@ class Fleet:
         for person in self.people:
             if person.asked is server:
                 person.hang_up()
-        self._clock.callLater(self._chance.uniform(1.0, 20.0), self.start_login_server)
+        self._clock.callLater(self._chance.uniform(1.0, 20.0), self.start_login_server, server.host)
 
     def begin_anew(self) -> None:
         """All login servers are started again."""

@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from bbs.core.errors import Unavailable
 from bbs.rules import fleet_transitions
+from bbs.storage import clock
 from bbs.storage.database import Database
 
 
@@ -84,6 +85,7 @@ class Mortal:
 
 
 WITHOUT_CHANCE = (
+    clock.read,
     fleet_transitions.begin,
     fleet_transitions.note_waiting,
     fleet_transitions.while_leading,
@@ -106,12 +108,14 @@ class MortalDatabase:
 
     def run(self, rule: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         """As `Database.run`."""
-        if getattr(rule, "func", rule) in WITHOUT_CHANCE and self._mortal.alive:
+        if self._is_without_chance(rule):
             return self._database.run(rule, *arguments)
         return self._mortal.ask(lambda: self._run(rule, *arguments))
 
     def run_at_start(self, rule: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         """As `Database.run_at_start`: it is tried until it succeeds."""
+        if self._is_without_chance(rule):
+            return self._database.run(rule, *arguments)
         return self._mortal.ask(lambda: self._database.run(rule, *arguments))
 
     def begin_era(self) -> Deferred[int]:
@@ -126,6 +130,9 @@ class MortalDatabase:
     def ids(self) -> Mapping[str, int]:
         """As `Database.ids`."""
         return self._database.ids
+
+    def _is_without_chance(self, rule: Callable[..., Any]) -> bool:
+        return getattr(rule, "func", rule) in WITHOUT_CHANCE and self._mortal.alive
 
     def _run(self, rule: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         if self._chance.random() >= self.faults:

@@ -142,7 +142,7 @@ class Person:
 
         async def attempt(look: Look) -> Search:
             found: Search = await server.database.run(
-                accounts.log_in, self.name, "hash", digest, None, self._clock.seconds(), look
+                accounts.log_in, self.name, "hash", digest, None, server.wall(), look
             )
             return found
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bbs.core.values import REBALANCE
 from bbs.rules import fleet_admin, fleets
 from tests.load.simulation.cloud import LISTS, Machine
+from tests.load.simulation.expiring import DAY
 from tests.load.simulation.fleet import Fleet
 from tests.load.simulation.people import Person
 
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 
 CLOCK_SET = 60.0
 """Seconds between the times that somebody sets the wall clock of a login server, on average."""
+
+JUMPS_EACH, JUMP = 120.0, (70.0, 200.0)
+"""Seconds between the times that a clock goes far wrong, on average, where any does, and those for
+which it is so: sweeps come once in a minute."""
+
+FAR = (40 * DAY, 8 * DAY, -40 * DAY)
+"""How many seconds ahead it is then."""
 
 WANDERS = 60.0
 """Seconds for which somebody is there, or is not, on average."""
@@ -87,6 +95,8 @@ class Troubles:
                 self._wander_later(person)
         self._misfortune_later()
         self._set_a_clock_later()
+        if self._world.clocks_jump:
+            self._jump_later()
         self._begin_copying()
         if self._replacing.random() < REPLACED:
             self._replace_later()
@@ -147,6 +157,7 @@ class Troubles:
             for server in fleet.login_servers:
                 server.mortal.life, server.database.faults = None, 0.0
                 server.client.clock_is_off = False
+            self.set_right(fleet)
 
     # People
 
@@ -364,3 +375,38 @@ class Troubles:
                 server = self._world.clocks.choice(fleet.login_servers)
                 server.set_ahead = self._world.set_ahead()
                 self._world.tell("clock", server.id, server.set_ahead)
+
+    def _jump_later(self) -> None:
+        self._clock.callLater(self._world.far.expovariate(1 / JUMPS_EACH), self._jump)
+
+    def _jump(self) -> None:
+        if self._world.quiet:
+            return
+        self._jump_later()
+        fleet = self._world.far.choice([fleet for fleet in self._world.fleets if not fleet.ended])
+        self.jump(fleet)
+        self._clock.callLater(self._world.far.uniform(*JUMP), self.set_right, fleet)
+
+    def jump(self, fleet: Fleet) -> None:
+        """A clock of a fleet goes far wrong: of the leader's machine, of another login server's, or
+        the database's. An SQLite file has none: that of all the machines."""
+        far = self._world.far
+        who, ahead = far.choice(("leader", "another", "database")), far.choice(FAR)
+        self._world.tell("jumps", fleet.name, who, ahead)
+        fleet.add_rows()
+        if who == "database" and fleet.database_ahead is not None:
+            fleet.database_ahead = ahead
+            return
+        leading = {s.host for s in fleet.login_servers if s.room and s.controller.is_leader}
+        for host in fleet.hosts:
+            if who == "database" or (host in leading) == (who == "leader"):
+                host.ahead = ahead
+
+    def set_right(self, fleet: Fleet) -> None:
+        """Somebody sets all clocks that are far wrong."""
+        if self._world.clocks_jump:
+            self._world.tell("clocks are set", fleet.name)
+        for host in fleet.hosts:
+            host.ahead = 0.0
+        if fleet.database_ahead is not None:
+            fleet.database_ahead = 0.0

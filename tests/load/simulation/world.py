@@ -27,6 +27,7 @@ from tests.load.simulation.checks import held_up, people_on, stranded, too_soon,
 from tests.load.simulation.clock import FastClock
 from tests.load.simulation.cloud import BOOT, LISTS, Cloud, Machine
 from tests.load.simulation.ec2 import Account
+from tests.load.simulation.expiring import left_behind
 from tests.load.simulation.fleet import FALTERS, SET_AHEAD, Fleet, LoginServer, people_of
 from tests.load.simulation.people import Person
 from tests.load.simulation.troubles import NOTICE, Troubles
@@ -47,6 +48,16 @@ SPOT = 0.3
 
 FLEETS = 0.8
 """In how many of the rounds login servers may ask for fleets of Spot instances."""
+
+JUMPS = 0.4
+"""In how many of the rounds clocks are far wrong for a while."""
+
+WITH_CLOCK = 0.5
+"""In how many of the databases there is a clock then, as in MariaDB."""
+
+CLOCKS_JUMP = 150.0
+"""Seconds for which they are far wrong while all else is well, in half of these rounds: sweeps come
+twice."""
 
 AN_HOUR = 0.1
 """In how many of the rounds in which lists are bad while all else is well they are for an hour."""
@@ -107,6 +118,9 @@ class World:
         self.clocks = Random(-seed - 1)
         self.clocks_are_right = self.clocks.random() < 0.5
         """Whether the wall clocks of login servers are, in this round."""
+        # So have clocks that are wrong by weeks for a while.
+        self.far = Random(f"far {seed}")
+        self.clocks_jump = self.far.random() < JUMPS
         # And so have the warm pool and Spot instances.
         self.extras = Random(f"extras {seed}")
         self._replacing = Random(f"replacing all {seed}")
@@ -230,6 +244,10 @@ class World:
         """How many seconds ahead of the others' the wall clock of some machine is."""
         return 0.0 if self.clocks_are_right else self.clocks.choice(SET_AHEAD)
 
+    def database_ahead(self) -> float | None:
+        """How many seconds ahead the clock of a new database is; None if it has none."""
+        return 0.0 if self.clocks_jump and self.far.random() < WITH_CLOCK else None
+
     def pass_time(self, seconds: float) -> None:
         """Let everything happen that is due, each at its own moment."""
         end = self.clock.seconds() + seconds
@@ -320,12 +338,20 @@ class World:
             probe()
             if not self._comes_to_rest():
                 return
+        jumps = self.clocks_jump and self.far.random() < 0.5 and not self.breaks.probe
+        if jumps:
+            self._clocks_jump()
+            if not self._comes_to_rest():
+                return
         if self._replacing.random() < REPLACED and probe != self._all_are_replaced:
             self._all_are_replaced()
             if not self._comes_to_rest():
                 return
         if chance.random() < RESTS:
             self._rest()
+        if self.clocks_are_right:
+            for fleet in self._living():
+                self.complaints += left_behind(fleet, self._now)
 
     def _all_are_replaced(self) -> None:
         """While all else is well: by fewer launches than there were servers, or as many, and one
@@ -415,6 +441,16 @@ class World:
             person.come()
         self.pass_time(LAUNCHES_END)
         cloud.lists, cloud.faults, cloud.stillborn = "", faults, 0.0
+
+    def _clocks_jump(self) -> None:
+        """While all else is well: a clock of each fleet is far wrong, and all login servers are
+        started again meanwhile."""
+        for fleet in self._living():
+            self.troubles.jump(fleet)
+            fleet.begin_anew()
+        self.pass_time(CLOCKS_JUMP)
+        for fleet in self._living():
+            self.troubles.set_right(fleet)
 
     def _beats_falter_unseen(self) -> None:
         """While all else is well: for a while heartbeats are late, but not so late that servers

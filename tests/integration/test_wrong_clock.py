@@ -3,7 +3,8 @@
 The login server that controls the fleet, another login server, an app server and the database each
 have a clock of their own, which a file says (libfaketime). Each case prints what was removed, after
 how many seconds there was an alarm, and after how many the sweeps went on once the clock was right.
-`BBS_TEST_CLOCKS=1` has all cases; otherwise there is one for each database.
+`BBS_TEST_CLOCKS=1` has all cases, with what the page and the log said; otherwise there is one for
+each database.
 """
 
 from __future__ import annotations
@@ -126,17 +127,18 @@ class ClockCase(ServiceCase):
 
     async def look(self, who: str, days: int) -> str:
         """One case; returns its row of the table."""
-        begun = self.site.log().count("removed what had expired")
+        begun, logged = self.sweeps_told(), self.wrong_told()
         await self.say(self.ann, self.bob)
         for clock in self.clocks(who):
             clock.set(days)
         alarm = await self.seconds_until('bbs_fleet_alarm{cause="wrong-clock"} 1.0')
         self.assertLess(alarm, 60.0)
+        said = await self.what_is_said(logged)
         messages, sessions = self.stored()
         await self.say(self.ann, self.bob)
         await deferLater(reactor, SWEPT)
         await self.say(self.ann, self.bob)
-        self.assertEqual(self.site.log().count("removed what had expired"), begun)
+        self.assertEqual(self.sweeps_told(), begun)
         removed = messages + 2 - self.stored()[0], sessions - self.stored()[1]
         self.assertEqual(removed, (0, 0))
         wrong = self.count(f"SELECT COUNT(*) FROM message WHERE ABS(stored - {time.time()}) > 3600")
@@ -153,13 +155,34 @@ class ClockCase(ServiceCase):
             clock.set(0)
         well = await self.seconds_until('bbs_fleet_alarm{cause="wrong-clock"} 0.0')
         goes_on = well + await self.seconds_until_it_is_gone()
+        told = await eventually(lambda: self.sweeps_told()[len(begun) :], "the log tells")
         self.assertEqual((await self.ann.asks("list-friend"))["friend"], ["bob"])
         self.assertEqual(self.stored()[1], sessions)
         return (
             f"{who:9} {days:+4d} days  {type(self).__name__:10}  removed {removed[0]} messages,"
             f" {removed[1]} sessions; alarm after {alarm:4.1f} s, gone {well:4.1f} s after;"
-            f" sweeps go on {goes_on:4.1f} s after"
+            f" sweeps go on {goes_on:4.1f} s after\n      {said}\n      then: {told[0]}"
         )
+
+    def sweeps_told(self) -> list[str]:
+        """The lines of the log that say what was removed."""
+        return [line for line in self.site.log().splitlines() if "removed what had" in line]
+
+    def wrong_told(self) -> list[str]:
+        """The lines of the log that say that a clock is wrong."""
+        return [line for line in self.site.log().splitlines() if "the clock is wrong" in line]
+
+    async def what_is_said(self, before: Sequence[str]) -> str:
+        """The alarm in the words of the page, and of the log: of another server's clock the leader
+        hears when it looks again, within a minute."""
+        [on_page] = (await self.web.state())["alarms"]
+        self.assertIn("wrong", on_page["text"])
+        told = await eventually(
+            lambda: [line for line in self.wrong_told() if line not in before],
+            "the log tells",
+            within=65.0,
+        )
+        return f"page: {on_page['text']}\n      log: {told[0]}"
 
     async def say(self, one: Person, other: Person) -> None:
         reply = await one.asks("send", other.name, "hello")

@@ -8,7 +8,6 @@ and what is done then, is in `bbs.rules.restores`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
@@ -66,9 +65,12 @@ class Lineage:
         result: T
         result, seen = await run(look, self._server, rule, *arguments, **keywords)
         beats = seen.beats if result is False else (seen.beats or 0) + 1
-        with suppress(Unavailable):  # The next heartbeat goes on with it.
+        try:
             await self._in_turn(replace(seen, beats=beats), seen)
-        return result
+        except Unavailable:
+            if result is False:  # The server would end before those who listen here are kept.
+                raise
+        return result  # The next heartbeat goes on.
 
     async def look(self) -> None:
         """Look whether the database has gone back since the last heartbeat. If so, the sessions of
@@ -101,7 +103,10 @@ class Lineage:
         if seen.beats is not None or before.beats is None:
             return False
         # The row is gone: the fleet took this server for dead, or the database is from before it.
-        return await self._database.run(restores.gives_again, self._database.ids)
+        # Whoever has begun an era, so that no id is given again, may not have ended sessions yet.
+        return seen.era > before.era or await self._database.run(
+            restores.gives_again, self._database.ids
+        )
 
     async def _are_sessions_anew(self) -> bool:
         """Whether sessions were loaded after those that there were had ended."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import peewee
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
@@ -14,6 +15,7 @@ from bbs.core.errors import Unavailable
 from bbs.core.values import State
 from bbs.rules import auth, fleets, restores
 from bbs.rules.restores import Listening, Look
+from bbs.scaling.lineage import Lineage
 from bbs.storage import rising_ids
 from bbs.storage.database import read_only
 from bbs.storage.engines import creation
@@ -73,6 +75,19 @@ class LoadedCase(SynchronousTestCase):
         now, sessions = self.service.wall(), self.service.login.home.sessions
         self.service.database.run(auth.identify, token, sessions, now).addBoth(found.append)
         return isinstance(found[0], auth.Caller)
+
+
+def away(before: int, now: float) -> tuple[int, bool]:
+    raise Unavailable
+
+
+def end(lineage: Lineage) -> Deferred[bool]:
+    """The heartbeat of a server that the fleet does not know, so that it is to end."""
+    return Deferred.fromCoroutine(lineage.beat(not_known))
+
+
+def not_known() -> bool:
+    return False
 
 
 class Loaded(LoadedCase):
@@ -191,6 +206,24 @@ class Loaded(LoadedCase):
     def channel(self, name: str) -> str:
         [(channel,)] = self.live.execute("SELECT channel FROM user WHERE name = ?", (name,))
         return str(channel)
+
+    def test_servers_that_have_begun_since(self) -> None:
+        """They end, once those who listen there are kept; even if another era has begun already."""
+        peer = self.listen("ann", "bob")["bob"]
+        copy = self.dump()
+        copy.execute("DELETE FROM heartbeat")
+        copy.commit()
+        lineage = self.service.serving(self.tokens["bob"]).serving.lineage
+        self.service.advance(3)
+        self.load(copy)
+        self.service.database.begin_era()
+        claiming = self.patch(restores, "claim_end", away)
+        self.failureResultOf(end(lineage), Unavailable)
+        claiming.restore()
+        self.assertFalse(self.successResultOf(end(lineage)))
+        self.assertFalse(self.logged_in(self.tokens["dave"]))
+        self.assertTrue(self.logged_in(self.tokens["bob"]))
+        self.assertEqual(peer.events(), [])
 
     def test_an_account_that_has_begun_since(self) -> None:
         """It is gone; whoever comes next is somebody else, with another id."""

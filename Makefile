@@ -111,6 +111,7 @@ soak: $(VENV)/installed-for-fuzzing
 			|| exit 1; \
 	done
 	set -a; . .services/env; set +a; $(BIN)/python -m tests.load.rolling
+	set -a; . .services/env; set +a; $(BIN)/python -m tests.load.restore
 	set -a; . .services/env; set +a; $(OFTEN) $(BIN)/python -m tests.run --jobs 1 $(FAST) $(REAL)
 
 bench: $(VENV)/installed-for-tests

@@ -12,6 +12,7 @@ next one, to a group of five, and posts for both friends.
 - sqlite-load: the backup is loaded into the database while all write, as sqlite3's `.restore` does.
 - mariadb: a dump, much more is written, and the dump is loaded while all write.
 - mariadb-slowly: the same with a pause between tables, as a large dump takes minutes.
+- mariadb-replaced: the dump has no row of the app servers, as all were replaced after it was made.
 
 Everything that is acknowledged afterwards has to be heard, once. `--service` has the service run
 the code of another commit or folder, for comparison. Sessions are tried as well: one that was ended
@@ -57,6 +58,8 @@ QUIET = 6.0  # Seconds in which nothing more is heard.
 PAUSE = 0.02  # Seconds between two looks, and what one client writes.
 BETWEEN_TABLES = 1.5  # Seconds, of a dump that is loaded slowly.
 ANY = "100000/minute"
+
+ID_LENGTH = 32  # Of an app server.
 
 Heard = tuple[str, str, str]
 """A kind, a reader and a text."""
@@ -191,6 +194,24 @@ class Trial:
             check=True,
         )
         return done.stdout
+
+    def replace_servers(self) -> None:
+        """Have others take the place of all app servers."""
+        before = self._ready_servers()
+        self.run("fleet", "replace", "--config", str(self.config))
+        until(self._have_others(before), "all app servers are replaced", 2 * PATIENCE)
+
+    def _have_others(self, before: set[str]) -> Callable[[], bool]:
+        def are_replaced() -> bool:
+            ready = self._ready_servers()
+            return bool(ready) and not ready & before
+
+        return are_replaced
+
+    def _ready_servers(self) -> set[str]:
+        lines = self.run("fleet", "list", "--state", "ready", "--config", str(self.config))
+        first = (line.split()[0] for line in lines.splitlines())
+        return {each for each in first if len(each) == ID_LENGTH}
 
     def _ask(self, *requests: str) -> list[dict[str, Any]]:
         """The replies of the login server, on one connection."""
@@ -420,6 +441,8 @@ def _try(
     trial: Trial,
     copy: Callable[[Trial], Path],
     restore: Callable[[Trial, Path], set[Heard]],
+    *,
+    replaces: bool = False,
 ) -> bool:
     """Have the database go back to a `copy`, and see what is heard, and who is logged in."""
     try:
@@ -427,6 +450,8 @@ def _try(
         trial.wait(trial.write("before", BEFORE))
         file = copy(trial)
         end_session(trial, victim)
+        if replaces:
+            trial.replace_servers()
         trial.wait(trial.write("lost", LOST))
         messages = restore(trial, file)
         again = trial.wait_for_clients()
@@ -450,7 +475,13 @@ def mariadb() -> Iterator[str]:
         execute_once(server, f"DROP DATABASE IF EXISTS {name}")
 
 
-def on_mariadb(folder: Path, service: Path | None, client: Path | None, pause: float = 0.0) -> bool:
+def on_mariadb(
+    folder: Path,
+    service: Path | None,
+    client: Path | None,
+    pause: float = 0.0,
+    replaces: bool = False,
+) -> bool:
     with mariadb() as url:
         parts = urlsplit(url)
         place = ["-h", str(parts.hostname), "-P", str(parts.port), "-u", str(parts.username)]
@@ -477,7 +508,7 @@ def on_mariadb(folder: Path, service: Path | None, client: Path | None, pause: f
 
             return _under_the_service(trial, into)
 
-        return _try(Trial(folder, url, service, client), dump, load)
+        return _try(Trial(folder, url, service, client), dump, load, replaces=replaces)
 
 
 TABLE = b"UNLOCK TABLES;\n"
@@ -489,6 +520,7 @@ TRIALS: Mapping[str, Callable[[Path, Path | None, Path | None], bool]] = {
     "sqlite-load": load_on_sqlite,
     "mariadb": on_mariadb,
     "mariadb-slowly": partial(on_mariadb, pause=BETWEEN_TABLES),
+    "mariadb-replaced": partial(on_mariadb, replaces=True),
 }
 
 

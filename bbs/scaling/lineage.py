@@ -63,10 +63,11 @@ class Lineage:
         look = restores.beat_and_look
         seen: Look
         result: T
+        before = self._known
         result, seen = await run(look, self._server, rule, *arguments, **keywords)
         beats = seen.beats if result is False else (seen.beats or 0) + 1
         try:
-            await self._in_turn(replace(seen, beats=beats), seen)
+            await self._in_turn(before, replace(seen, beats=beats), seen)
         except Unavailable:
             if result is False:  # The server would end before those who listen here are kept.
                 raise
@@ -76,16 +77,21 @@ class Lineage:
         """Look whether the database has gone back since the last heartbeat. If so, the sessions of
         those who listen live again when this returns. Raises Unavailable, also if that is not
         done yet."""
-        seen = await self._database.run(restores.look, self._server)
-        await self._in_turn(seen, seen)
-
-    def _in_turn(self, known: Look, seen: Look) -> Deferred[None]:
-        return self._lock.run(lambda: Deferred.fromCoroutine(self._note(known, seen)))
-
-    async def _note(self, known: Look, seen: Look) -> None:
-        """Note what was `seen`, and that it is `known` now. Raises Unavailable if the database is
-        away before all is done; the next call goes on."""
         before = self._known
+        seen = await self._database.run(restores.look, self._server)
+        await self._in_turn(before, seen, seen)
+
+    def _in_turn(self, before: Look | None, known: Look, seen: Look) -> Deferred[None]:
+        return self._lock.run(lambda: Deferred.fromCoroutine(self._note(before, known, seen)))
+
+    async def _note(self, before: Look | None, known: Look, seen: Look) -> None:
+        """Note what was `seen`, and that it is `known` now; `before` is what was known as the
+        database was asked. Raises Unavailable if the database is away before all is done; the next
+        call goes on."""
+        # A look beside a heartbeat may be answered after it, with what there was before it.
+        is_late = self._known is not before
+        if is_late and self._known and before and self._known.ended > before.ended:
+            return  # All has been done meanwhile.
         if before is not None and (self._is_unfinished or await self._is_back(before, seen)):
             self._is_unfinished = True  # Heartbeats may soon be as many again as they were.
             era, ended = await self._begin_anew(before, seen)
@@ -94,6 +100,8 @@ class Lineage:
         elif before is not None and seen.ended > before.ended:
             await self._watch()
             await self._keep()
+        elif is_late:
+            return
         self._database.note_ids(known.era, known.ids)
         self._known = known
 

@@ -289,6 +289,25 @@ class Loaded(LoadedCase):
         self.service.advance(3)
         self.assertEqual((rising_ids.era(), self.logged_in(self.tokens["dave"])), (0, True))
 
+    def test_a_look_that_is_answered_after_the_heartbeat_beside_it(self) -> None:
+        """It has seen fewer heartbeats than are known by then, of the same database."""
+        self.listen("ann")
+        lineage = self.service.serving(self.tokens["ann"]).serving.lineage
+        run, held = self.service.database.run, Deferred[None]()
+
+        def run_late(rule: Any, *arguments: Any, **keywords: Any) -> Deferred[Any]:
+            answer = run(rule, *arguments, **keywords)
+            return held.addCallback(lambda _: answer) if rule is restores.look else answer
+
+        self.patch(self.service.database, "run", run_late)
+        looking = Deferred.fromCoroutine(lineage.look())
+        self.service.advance(5)
+        self.assertNoResult(looking)
+        held.callback(None)
+        self.successResultOf(looking)
+        self.service.advance(5)
+        self.assertEqual((rising_ids.era(), self.logged_in(self.tokens["dave"])), (0, True))
+
 
 @on_both_databases
 class Rules(RulesCase):

@@ -144,7 +144,7 @@ export class Operator {
 const DEEDS = {
   launch: "started server", drain: "drained server", replace: "asked to replace",
   "replace-cancel": "asked to keep", adopt: "took over fleet", backup: "made a backup",
-  "accept-clock": "said that the clock is right",
+  "accept-clock": "accepted the clock",
   restore: "restored a backup", kick: "logged out everywhere:", suspend: "suspended",
   resume: "resumed", password: "gave a new password to", delete: "deleted the account",
 };

@@ -65,11 +65,14 @@ CREATE TRIGGER server_swept AFTER DELETE ON server WHEN EXISTS (SELECT 1 FROM le
 BEGIN
 INSERT INTO violation
 SELECT 'a server was forgotten ' || round(seconds_now() - at) || ' s after its end: ' || OLD.id
-FROM truth WHERE id = 'server ' || OLD.id AND seconds_now() - at < {GONE_KEPT - OFF};
+FROM truth WHERE id = 'server ' || OLD.id AND seconds_now() - at < {GONE_KEPT - OFF}
+AND OLD.ended < seconds_now() + {GONE_KEPT - OFF};
 END;
 """
 """What no sweep may do at any moment: the database itself notices. (Sessions that a copy of a
-database has ended were last used at 0, and no restored database has a lease yet.)"""
+database has ended were last used at 0, and no restored database has a lease yet. Servers that ended
+days ahead, by the clock of a fleet that was started anew with a wrong one, are of no use for
+estimates once it is right, and go.)"""
 
 _numbers = count(1)
 

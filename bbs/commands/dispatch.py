@@ -63,6 +63,8 @@ Answer = Reply | Deferred[Reply]
 Payer = Hashable | None  # None for nobody
 UserPayer = int | tuple[int, int]
 """Who pays for a user: the id, where the user has a place; else a pair with `ELSEWHERE`."""
+Deposit = tuple[UserPayer, float]
+"""Who paid before a request began, and how many commands: the most that it can cost."""
 
 COMMANDS_AT_ONCE = 1000
 DELIVERIES_AT_ONCE = 5000
@@ -173,6 +175,8 @@ class Dispatcher:
     ) -> Answer:
         """Charge a request, and carry it out when it is paid for."""
         charges = self._home.charges
+        if costs.most_commands and (deposit := charges.deposit(token, costs)):
+            return self._carry_out(request, connection, deposit)
         payer, wait = charges.charge(token, connection.peer_host, costs)
         if wait:
             return begin(self._wait(request, connection, costs, payer, wait))
@@ -197,14 +201,21 @@ class Dispatcher:
         answer = work() if costs.known else charges.in_turn(payer, work)
         return await answer if isinstance(answer, Deferred) else answer
 
-    def _carry_out(self, request: Received, connection: IConnection) -> Answer:
+    def _carry_out(
+        self, request: Received, connection: IConnection, deposit: Deposit | None = None
+    ) -> Answer:
         if isinstance(request, Refusal):
             return self._charged(failure(request, connection, self._home.tally), None, connection)
         command, now = request.command, self._home.wall()
         if not command.takes_user:
             return begin(self._for_anybody(request, Ask(self._home, command, connection, now)))
         outcome = self._home.database.run(self._guards[command.name], request, now)
-        answer: Deferred[Any] = outcome.addCallback(self._reply_to, request, connection)
+        answer: Deferred[Any] = outcome.addCallbacks(
+            self._reply_to,
+            self._not_carried_out,
+            callbackArgs=(request, connection, deposit),
+            errbackArgs=(deposit,),
+        )
         return answer.addErrback(self._fail, request, connection)
 
     async def _for_anybody(self, request: Request, ask: Ask) -> Reply:
@@ -230,19 +241,33 @@ class Dispatcher:
             self._count_bug(error)
             raise
 
-    def _reply_to(self, outcome: _Outcome, request: Request, connection: IConnection) -> Answer:
+    def _not_carried_out(self, error: Failure, deposit: Deposit | None) -> Failure:
+        # Of a peer that is gone it is kept: otherwise one that hangs up would not pay.
+        if deposit is not None and not error.check(CancelledError):
+            self._home.charges.refund(deposit)
+        return error
+
+    def _reply_to(
+        self,
+        outcome: _Outcome,
+        request: Request,
+        connection: IConnection,
+        deposit: Deposit | None = None,
+    ) -> Answer:
         caller, command = outcome.caller, request.command
         connection.has_session()
         # For its own commands, an app server gives users who were away a place.
         is_away = caller.away and not outcome.served
         if is_away and self._home.role is command.role is Role.APP:
+            if deposit is not None:
+                self._home.charges.refund(deposit)
             return begin(self._come_back(caller, request, connection))
         costs = self._costs[command.name] if outcome.served else ONE_COMMAND
         if costs.by_text:
             costs = costs.with_text(request.arguments)
         token, charges = request.token or "", self._home.charges
         payer = self._payer_of(caller)
-        paid = charges.carried_out(token, payer, costs, outcome.result)
+        paid = charges.carried_out(token, payer, costs, outcome.result, deposit)
         if caller.touch:
             run = self._home.database.run
             if command.by_itself:
@@ -553,25 +578,56 @@ class CostLimits:
         if costs.known_deliveries:
             self._deliveries.give_back(payer, costs.known_deliveries)
 
-    def carried_out(self, token: str, user: UserPayer, costs: Costs, result: object) -> float:
-        """Take the rest of the cost of a request of `user`, which was carried out; returns all of
-        it, in commands."""
+    def deposit(self, token: str | None, costs: Costs) -> Deposit | None:
+        """Take the most that a request with `token` can cost. None if its user does not have that
+        now, or has work that waits for its turn."""
+        payer = self._users.get(token) if token else None
+        if payer is None or payer in self._turns:
+            return None
+        most = costs.most_commands
+        if self._commands_of(payer).take(payer, most):
+            self._commands_of(payer).give_back(payer, most)
+            return None
+        return payer, most
+
+    def refund(self, deposit: Deposit) -> None:
+        """Give all but one command of a deposit back, as its request was not carried out."""
+        payer, paid = deposit
+        self._commands_of(payer).give_back(payer, paid - 1.0)
+
+    def carried_out(
+        self,
+        token: str,
+        user: UserPayer,
+        costs: Costs,
+        result: object,
+        deposit: Deposit | None = None,
+    ) -> float:
+        """Take the rest of the cost of a request of `user`, which was carried out, or give back
+        what is left of its `deposit`; returns all of the cost, in commands."""
+        paid = 1.0 if deposit is None else deposit[1]
         if self._users.get(token) != user:
+            if deposit is not None:
+                self.refund(deposit)
+                paid = 1.0
             self._take(user, costs)
             if token not in self._users and len(self._users) >= KNOWN_TOKENS:
                 self._users.popitem(last=False)
             self._users[token] = user
         if callable(costs.deliveries):
             self._deliveries.take(user, costs.deliveries(result))
-        if not callable(costs.commands):
-            return costs.commands
-        price = costs.commands(result)
-        self._settle(user, price - 1.0)
+        if callable(costs.commands):
+            price: float = costs.commands(result)
+        else:
+            price = costs.commands
+            if deposit is None:
+                return price
+        self._settle(user, price - paid)
         return price
 
     def _settle(self, user: UserPayer, rest: float) -> None:
-        """Take the rest of a price in commands, one of which was taken before; or give that back,
-        if it was too much."""
+        """Take the rest of a price in commands; or give back what was taken before, if that was too
+        much."""
         if rest > 0.0:
             self._commands_of(user).take(user, rest)
         elif rest < 0.0:

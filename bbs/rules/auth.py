@@ -282,6 +282,9 @@ def _is_near(moment: float | None, now: float) -> bool:
     return moment is not None and abs(now - moment) <= MOST_SLACK
 
 
+MOST_OF_A_LIST = 64.0
+"""Commands that a list of 1 MiB costs (`pagination.price_of`), the longest that fits a reply."""
+
 Price = float | Callable[[Any], float]  # A fixed price, or a function of what the rule returned.
 
 TEXT_UNIT = 1024
@@ -297,6 +300,7 @@ class Costs:
     deliveries: Price = 0.0
     by_text: bool = False  # The last argument is a text that is stored: see `stores_text`.
     of_text: int = 0  # Deliveries more, for a long text.
+    most_commands: float = 0.0  # What a list costs at the most, if it costs nothing else.
 
     @cached_property
     def known(self) -> bool:
@@ -332,6 +336,7 @@ def costs(
     A price is a number, or a function of the rule's result. One that depends on the result is known
     only when the work is done. Therefore calls of such a rule run one after the other for each
     user, and the next begins when the price of the one before it can be paid.
+    (Lists, whose most is known, run beside each other while their user has that.)
 
     A handler of a command without a rule may be marked as well, with numbers.
 
@@ -350,7 +355,9 @@ def costs_of(rule: Callable[..., object] | None) -> Costs:
     found: Costs = getattr(rule, "__bbs_costs__", ONE_COMMAND)
     price: Price | None = getattr(rule, "__bbs_price__", None)
     if price is not None and found.commands == ONE_COMMAND.commands:
-        found = replace(found, commands=price)
+        costs_nothing_else = found.deliveries == 0.0 and not does_store_text(rule)
+        most = MOST_OF_A_LIST if costs_nothing_else else 0.0
+        found = replace(found, commands=price, most_commands=most)
     return replace(found, by_text=True) if does_store_text(rule) else found
 
 

@@ -21,10 +21,14 @@ from bbs.framework import (
     Caller,
     Command,
     CommandTable,
+    Page,
+    Part,
+    Refusal,
     Reply,
     Role,
     Service,
     costs,
+    paged,
     read_only,
     stores_text,
     success,
@@ -78,6 +82,19 @@ def recite(caller: Caller, length: str) -> dict[str, str]:
     return {"text": "x" * int(length)}
 
 
+class NoList(Refusal):
+    text = "There is no list."
+
+
+@paged
+@read_only
+def names(caller: Caller, page: Page, length: str) -> Part:
+    """A list, of one name that is so long."""
+    if length == "none":
+        raise NoList()
+    return page.part("name", [(0, "x" * int(length))])
+
+
 async def repeat(ask: Ask, length: str) -> Reply:
     """The same for anybody."""
     return success("x" * int(length))
@@ -105,6 +122,7 @@ SERVICE = Service(
             Command("tell <user>", Role.APP, rule=tell),
             Command("shout <user> <readers>", Role.APP, rule=shout),
             Command("read <user> <parts>", Role.APP, rule=read),
+            Command("names <user> <length>", Role.APP, rule=names),
             Command("say <user> <text>", Role.APP, rest=True, rule=say),
             Command("ponder <user>", Role.APP, ponder),
             Command("say-to <user> <readers> <text>", Role.APP, rest=True, rule=say_to),
@@ -230,8 +248,8 @@ class UsersPay(ChargingCase):
         self.assertEqual(done, 6)
 
 
-class InTurn(ChargingCase):
-    """Calls whose cost shows later are carried out one after the other, for each user."""
+class InTurnCase(ChargingCase):
+    """Calls take as long as they like."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -252,6 +270,10 @@ class InTurn(ChargingCase):
     def under_way(self) -> list[str]:
         """What is carried out now: the first argument of each call."""
         return [call.arguments[0].arguments[0] for call in self.slow.waiting]
+
+
+class InTurn(InTurnCase):
+    """Calls whose cost shows later are carried out one after the other, for each user."""
 
     def test_whatever_the_connection(self) -> None:
         peers = [self.begin(f"shout {self.ann} {number}") for number in range(1, 6)]
@@ -313,6 +335,53 @@ class InTurn(ChargingCase):
         self.slow.hold_no_more()
         many = 2 * COMMANDS_AT_ONCE
         self.assertEqual(self.ask(f"read {self.ann} 0", many), many)
+
+
+class Lists(InTurnCase):
+    """Calls of lists run beside each other, while their user has what the longest list costs."""
+
+    def left(self) -> int:
+        """What ann may still ask for at once."""
+        return self.ask(f"look {self.ann}", COMMANDS_AT_ONCE + 10)
+
+    def test_beside_each_other(self) -> None:
+        peers = [self.begin(f"names {self.ann} {length}") for length in (1, 2)]
+        self.assertEqual(self.under_way(), ["1", "2"])
+        self.slow.go_on()
+        self.slow.go_on()
+        self.assertEqual([len(peer.heard()) for peer in peers], [1, 1])
+
+    def test_what_is_left_of_the_most_is_given_back(self) -> None:
+        self.slow.hold_no_more()
+        self.later(6)
+        self.assertEqual(self.ask(f"names {self.ann} 1"), 1)
+        self.assertEqual(self.ask(f"names {self.ann} 40000"), 1)
+        self.assertEqual(self.left(), COMMANDS_AT_ONCE - 1 - 3)
+
+    def test_a_refusal_costs_one_command(self) -> None:
+        self.slow.hold_no_more()
+        self.later(6)
+        for line in (f"names {self.ann} none", f"names {self.ann} 1 2 3"):
+            self.assertEqual(self.ask(line), 1)
+        self.assertEqual(self.left(), COMMANDS_AT_ONCE - 2)
+
+    def test_in_turn_where_the_most_is_not_there(self) -> None:
+        self.slow.hold_no_more()
+        self.ask(f"read {self.ann} {COMMANDS_AT_ONCE - 70}")
+        self.slow.hold()
+        for length in range(1, 5):
+            self.begin(f"names {self.ann} {length}")
+        # The first is paid for; the second has its turn.
+        self.assertEqual(self.under_way(), ["1", "2"])
+        self.slow.waiting[1].go_on()
+        self.assertEqual(self.under_way()[-1], "3")
+
+    def test_who_hangs_up_pays_the_most(self) -> None:
+        self.later(6)
+        peer = self.begin(f"names {self.ann} 1")
+        self.leave(peer)
+        self.slow.hold_no_more()
+        self.assertEqual(self.left(), COMMANDS_AT_ONCE - 64)
 
 
 class LongReplies(ChargingCase):

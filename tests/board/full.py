@@ -46,6 +46,7 @@ from bbs.storage.database import rows
 from bbs.storage.models import Place, Server, User
 from bbs.testing import MemoryService, Peer
 from bbs.testing.service import ALL_AT_ONCE, IN_MEMORY
+from tests.database_case import analyze
 
 HERO = "hero"
 SECRET = "0123456789abcdef0123456789abcdef"  # Of a telnet gateway.
@@ -136,6 +137,7 @@ class FullBoard:
         [(self.server,)] = rows(Server.select(Server.id))
         with self.database.atomic():
             self._fill()
+        analyze(self.database)
 
     def close(self) -> None:
         self.service.close()

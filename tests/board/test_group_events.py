@@ -130,7 +130,7 @@ class Told(GroupEventsCase):
             with mock.patch.object(CostLimits, "carried_out", autospec=True) as carried_out:
                 self.do(line)
             [call] = carried_out.call_args_list
-            *_, costs, result = call.args
+            costs, result = call.args[3:5]
             self.assertEqual(costs.deliveries(result), members, line)
 
 

@@ -18,6 +18,7 @@ from bbs.storage import migrations, models
 from bbs.storage.database import rows
 from bbs.storage.engines import connect_to
 from bbs.storage.models import Place, User
+from tests.database_case import analyze
 from tests.load.bench.people import PASSWORD, TEXT
 from tests.load.bench.processes import Failed
 
@@ -166,10 +167,7 @@ def filled(url: str, fill: Callable[[], object]) -> Iterator[None]:
         migrations.upgrade(database, board.schema)
         with database.atomic():
             fill()
-        if isinstance(database, peewee.MySQLDatabase):
-            # It would do so by itself a while later.
-            for table in (*models.MODELS, *board.models):
-                database.execute_sql(f"ANALYZE TABLE {table._meta.table_name}").fetchall()
+        analyze(database)
         yield
     finally:
         database.close()

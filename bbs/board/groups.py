@@ -124,6 +124,7 @@ def forms_of(name: str) -> list[str]:
 
 
 @stores_text
+@costs(commands=2)
 @asks(named)
 def create(caller: Caller, name: str) -> str:
     """Create the group `name` with the caller in it; returns its channel."""

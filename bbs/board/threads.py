@@ -67,7 +67,7 @@ class _Post(NamedTuple):
 
 
 @stores_text
-@costs(deliveries=Published.price)
+@costs(commands=2, deliveries=Published.price)
 @asks(posts.kept)
 def reply(caller: Caller, number: str, text: str) -> Published:
     """Reply to a post, in its thread."""

@@ -398,7 +398,7 @@ def undo_log_in(token_digest: str) -> None:
         _go_offline_without_session(session.user_id)
 
 
-@auth.costs(commands=2)
+@auth.costs(commands=3)
 def log_out(caller: Caller) -> Caller:
     """End all sessions of `caller`, and give the place back."""
     _go_offline(caller.id)

@@ -242,7 +242,7 @@ class Dispatcher:
             raise
 
     def _not_carried_out(self, error: Failure, deposit: Deposit | None) -> Failure:
-        # Of a peer that is gone it is kept: otherwise one that hangs up would not pay.
+        # A peer that is gone gets nothing back: otherwise one that hangs up would not pay.
         if deposit is not None and not error.check(CancelledError):
             self._home.charges.refund(deposit)
         return error
@@ -564,17 +564,13 @@ class CostLimits:
         return self._elsewhere if isinstance(payer, tuple) else self._commands
 
     def _take(self, payer: Hashable, costs: Costs) -> float:
-        wait = self._commands_of(payer).take(
-            payer, 1.0 if callable(costs.commands) else costs.commands
-        )
+        wait = self._commands_of(payer).take(payer, costs.known_commands)
         if costs.known_deliveries:
             wait = max(wait, self._deliveries.take(payer, costs.known_deliveries))
         return wait
 
     def give_back(self, payer: Hashable, costs: Costs) -> None:
-        self._commands_of(payer).give_back(
-            payer, 1.0 if callable(costs.commands) else costs.commands
-        )
+        self._commands_of(payer).give_back(payer, costs.known_commands)
         if costs.known_deliveries:
             self._deliveries.give_back(payer, costs.known_deliveries)
 
@@ -584,10 +580,10 @@ class CostLimits:
         payer = self._users.get(token) if token else None
         if payer is None or payer in self._turns:
             return None
-        most = costs.most_commands
-        if self._commands_of(payer).take(payer, most):
-            self._commands_of(payer).give_back(payer, most)
+        buckets, most = self._commands_of(payer), costs.most_commands
+        if buckets.wait(payer, most):
             return None
+        buckets.take(payer, most)
         return payer, most
 
     def refund(self, deposit: Deposit) -> None:
@@ -605,23 +601,18 @@ class CostLimits:
     ) -> float:
         """Take the rest of the cost of a request of `user`, which was carried out, or give back
         what is left of its `deposit`; returns all of the cost, in commands."""
-        paid = 1.0 if deposit is None else deposit[1]
         if self._users.get(token) != user:
             if deposit is not None:
                 self.refund(deposit)
-                paid = 1.0
+                deposit = None
             self._take(user, costs)
             if token not in self._users and len(self._users) >= KNOWN_TOKENS:
                 self._users.popitem(last=False)
             self._users[token] = user
         if callable(costs.deliveries):
             self._deliveries.take(user, costs.deliveries(result))
-        if callable(costs.commands):
-            price: float = costs.commands(result)
-        else:
-            price = costs.commands
-            if deposit is None:
-                return price
+        paid = costs.known_commands if deposit is None else deposit[1]
+        price = costs.commands(result) if callable(costs.commands) else costs.commands
         self._settle(user, price - paid)
         return price
 

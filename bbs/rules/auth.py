@@ -282,9 +282,6 @@ def _is_near(moment: float | None, now: float) -> bool:
     return moment is not None and abs(now - moment) <= MOST_SLACK
 
 
-MOST_OF_A_LIST = 64.0
-"""Commands that a list of 1 MiB costs (`pagination.price_of`), the longest that fits a reply."""
-
 Price = float | Callable[[Any], float]  # A fixed price, or a function of what the rule returned.
 
 TEXT_UNIT = 1024
@@ -306,6 +303,11 @@ class Costs:
     def known(self) -> bool:
         """Whether all prices are known before the call."""
         return not (callable(self.commands) or callable(self.deliveries))
+
+    @cached_property
+    def known_commands(self) -> float:
+        """The commands that are charged before the call: one if the price shows later."""
+        return 1.0 if callable(self.commands) else self.commands
 
     @cached_property
     def known_deliveries(self) -> float:
@@ -335,8 +337,8 @@ def costs(
 
     A price is a number, or a function of the rule's result. One that depends on the result is known
     only when the work is done. Therefore calls of such a rule run one after the other for each
-    user, and the next begins when the price of the one before it can be paid.
-    (Lists, whose most is known, run beside each other while their user has that.)
+    user, and the next begins when the price of the one before it can be paid. A list runs beside
+    the user's others while the user can pay for the longest list.
 
     A handler of a command without a rule may be marked as well, with numbers.
 
@@ -356,7 +358,7 @@ def costs_of(rule: Callable[..., object] | None) -> Costs:
     price: Price | None = getattr(rule, "__bbs_price__", None)
     if price is not None and found.commands == ONE_COMMAND.commands:
         costs_nothing_else = found.deliveries == 0.0 and not does_store_text(rule)
-        most = MOST_OF_A_LIST if costs_nothing_else else 0.0
+        most: float = getattr(rule, "__bbs_most__", 0.0) if costs_nothing_else else 0.0
         found = replace(found, commands=price, most_commands=most)
     return replace(found, by_text=True) if does_store_text(rule) else found
 

@@ -173,6 +173,7 @@ def paged(rule: Callable[Concatenate[Caller, Page, P], Part]) -> PagedRule[P]:
 
     first.part = first.__bbs_part__ = rule  # type: ignore[attr-defined]
     first.__bbs_price__ = Part.price  # type: ignore[attr-defined]
+    first.__bbs_most__ = float(price_of(MOST_BYTES))  # type: ignore[attr-defined]
     takes_many: Any = getattr(rule, "each", None)
     if takes_many:
         first.each = lambda calls: takes_many(  # type: ignore[attr-defined]

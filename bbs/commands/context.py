@@ -21,7 +21,7 @@ from bbs.rules import accounts, auth, placement
 from bbs.storage.database import Database
 
 if TYPE_CHECKING:
-    from bbs.commands.dispatch import CostLimits
+    from bbs.commands.cost_limits import CostLimits
     from bbs.limits.fair_queue import FairQueue
     from bbs.limits.password_hashing import Hasher
     from bbs.limits.rate_limits import Buckets, LoginLimits

@@ -23,7 +23,8 @@ from bbs.commands.context import (
     LoginServerParts,
     ServerContext,
 )
-from bbs.commands.dispatch import CostLimits, Dispatcher
+from bbs.commands.cost_limits import CostLimits
+from bbs.commands.dispatch import Dispatcher
 from bbs.commands.extensions import Every, Extension
 from bbs.commands.service import Service, described, new_account_rule
 from bbs.commands.strictness import check_declaration

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import groups
 from bbs.board.models import Group, Membership
-from bbs.commands.dispatch import CostLimits
+from bbs.commands.cost_limits import CostLimits
 from bbs.core.errors import Unavailable
 from bbs.delivery.broadcast import CHANNEL
 from bbs.delivery.bus import Bus

@@ -8,12 +8,8 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.commands.dispatch import (
-    COMMANDS_AT_ONCE,
-    DELIVERIES_AT_ONCE,
-    ELSEWHERE,
-    costs_of_command,
-)
+from bbs.commands.cost_limits import COMMANDS_AT_ONCE, DELIVERIES_AT_ONCE, ELSEWHERE
+from bbs.commands.dispatch import costs_of_command
 from bbs.config import App, Configuration, Limits
 from bbs.core.errors import DiskFull
 from bbs.framework import (

@@ -11,7 +11,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.commands.dispatch import ELSEWHERE
+from bbs.commands.cost_limits import ELSEWHERE
 from bbs.core.errors import Unavailable
 from bbs.core.values import Policy, State, Tally
 from bbs.delivery.feed import Cursor, Mailbox

@@ -308,9 +308,9 @@ def _unseen_replies() -> None:
 
 def _elsewhere() -> None:
     """A user has the whole rate at each app server."""
-    from bbs.commands import dispatch
+    from bbs.commands import cost_limits
 
-    names: Any = dispatch
+    names: Any = cost_limits
     names.ELSEWHERE = 1
 
 

@@ -4,6 +4,7 @@ section 4)."""
 from __future__ import annotations
 
 import json
+from inspect import signature
 from typing import Any
 from unittest import mock
 
@@ -130,8 +131,9 @@ class Told(GroupEventsCase):
             with mock.patch.object(CostLimits, "carried_out", autospec=True) as carried_out:
                 self.do(line)
             [call] = carried_out.call_args_list
-            costs, result = call.args[3:5]
-            self.assertEqual(costs.deliveries(result), members, line)
+            charged = signature(CostLimits.carried_out).bind(*call.args, **call.kwargs).arguments
+            deliveries = charged["costs"].deliveries(charged["result"])
+            self.assertEqual(deliveries, members, line)
 
 
 class Kicked(GroupEventsCase):

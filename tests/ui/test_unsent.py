@@ -142,7 +142,7 @@ class Refusals(TalkCase):
 
     def test_of_a_limit(self) -> None:
         for code, words in (
-            ("inbox-full", "The inbox of bob is full. Try again later"),
+            ("inbox-full", "The inbox of bob has no room for more from you. Try again later"),
             ("too-many-connections", "There are too many connections. Try again later"),
             ("line-too-long", "The line is too long for the server"),
             ("another-limit", "Too much"),

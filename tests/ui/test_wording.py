@@ -178,7 +178,7 @@ class Words(SynchronousTestCase):
 
     def test_within_a_sentence(self) -> None:
         said = failure_text(face, asked("send ann bob hi"), refused("inbox-full"))
-        self.assertEqual(said, "The inbox of bob is full. Try again later")
+        self.assertEqual(said, "The inbox of bob has no room for more from you. Try again later")
 
     def test_problems(self) -> None:
         self.assertEqual(problem_words(Unreachable("no way")), "no way")

@@ -168,7 +168,7 @@ FAILURES = {
     "not-online": "{} is not online. Try: mail {} TEXT",
     "invalid-status": "A status has 100 characters at most, and no control characters",
     "stored-too-much": "Too many of your messages are not read yet. Try again later.",
-    "inbox-full": "The inbox of {} is full. Try again later.",
+    "inbox-full": "The inbox of {} has no room for more from you. Try again later.",
     "takes-nothing": "{} does not accept messages from you",
     "invite takes-nothing": "{} does not accept invitations from you",
     "you-have-blocked": "You have blocked {}. Try: unblock {}",

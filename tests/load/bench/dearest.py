@@ -164,7 +164,7 @@ def _kib_each(dear: Dear) -> float:
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser("python -m tests.load.bench.dearest", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--share", type=float, default=1.0, help="of a full board (%(default)s)")
     parser.add_argument("--all", action="store_true", help="show every command")
     parser.add_argument("--sqlite", action="store_true", help="not on MariaDB")

@@ -191,12 +191,13 @@ class ServiceClock:
                 figures[name] = round(value)
 
     def _begin(self, said: float, reading: Reading, now: float) -> None:
-        """Begin with what the database says. Never before the last check: rows that were stored
-        since would seem to have come before it, and would be removed too soon."""
-        checked = reading.checked
+        """Begin with what the database says. Never before the last check, or the last use of a
+        session: rows that were stored since would seem to have come before it, and would be removed
+        too soon."""
+        checked, used = reading.checked, reading.used
         if checked is None:
-            self.unproved = reading.used is not None and not _goes_on(said, reading.used)
-            self._base = said - now
+            self.unproved = used is not None and not _goes_on(said, used)
+            self._base = (max(said, used or said) if self.unproved else said) - now
             return
         # The last check may have found by how much the database is wrong.
         for moment in (said, said - reading.apart):
@@ -210,12 +211,13 @@ class ServiceClock:
     def _begin_again(self, said: float, reading: Reading, now: float) -> None:
         """While nothing proves this clock, the database's may be put right at any moment."""
         before, checked = self(), reading.checked
-        is_proved = checked is not None and _goes_on(said, checked)
+        last = self._used if checked is None else checked
+        is_proved = last is not None and _goes_on(said, last)
         if not is_proved and not beyond(said - before):
             return
         self._begin(said, reading._replace(used=self._used), now)
-        if checked is not None and said < checked and _goes_on(before, checked):
-            self._base = before - now  # It has gone on since the last check.
+        if last is not None and said < last and _goes_on(before, last):
+            self._base = before - now  # It has gone on since then.
 
     def _obey(self, checked: float, now: float) -> None:
         """Follow the leader of the fleet, or an operator, who has just checked the time."""

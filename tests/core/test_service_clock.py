@@ -218,13 +218,24 @@ class Starting(Case):
         self.assertEqual((self.off(), self.figures()), (0.0, {}))
 
     def test_nobody_has_checked_and_sessions_are_old(self) -> None:
-        for ago in (31 * DAY, -40 * DAY):
-            self.checked, self.used = None, NOW - ago
-            self.clock = self.process()
-            self.hear()
-            self.assertEqual((self.off(), self.figures()), (0.0, {UNPROVED: 1}))
-            self.live(3)
-            self.assertEqual(self.figures(), {UNPROVED: 1})
+        self.checked, self.used = None, NOW - 31 * DAY
+        self.hear()
+        self.assertEqual((self.off(), self.figures()), (0.0, {UNPROVED: 1}))
+        self.live(3)
+        self.assertEqual(self.figures(), {UNPROVED: 1})
+
+    def test_nobody_has_checked_and_a_session_was_used_later(self) -> None:
+        """What is stored now must not seem older than that use: the sweeps would remove it once
+        the clock is right."""
+        self.checked, self.used = None, NOW + 40 * DAY
+        self.hear()
+        self.assertEqual((self.off(), self.clock.unproved), (40 * DAY, True))
+        self.live(3)
+        self.assertEqual((self.off(), self.clock.unproved), (40 * DAY, True))
+
+        self.database_ahead = self.own_ahead = 40 * DAY
+        self.live(1)
+        self.assertEqual((self.off(), self.clock.unproved), (40 * DAY, False))
 
     def test_nobody_has_checked_and_sessions_are_new(self) -> None:
         self.checked, self.used = None, NOW - HOUR

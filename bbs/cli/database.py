@@ -256,7 +256,7 @@ def restore(argv: Sequence[str], program: Program) -> int:
     parser = program.parser("restore", RESTORE)
     parser.add_argument("file", type=text, metavar="FILE", help="file that bbs backup made")
     parser.add_argument("--force", action="store_true", help="replace a database that is there")
-    help = "keep the backup's sessions: nobody has used the service since"
+    help = "keep the backup's sessions, passwords and suspensions: nobody used the service since"
     parser.add_argument("--keep-sessions", action="store_true", help=help)
     program.add_database(parser)
     options = parser.parse_args(argv)
@@ -283,7 +283,7 @@ class Logins(Enum):
     """The source of the sessions in a restored database, in the words of the command."""
 
     FORMER = "sessions, passwords and suspensions are those of the database that was replaced"
-    BACKUP = "sessions are those of the backup"
+    BACKUP = "sessions, passwords and suspensions are those of the backup"
     NONE = "everybody has to log in again: the backup's sessions may have ended since"
 
 

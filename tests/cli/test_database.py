@@ -404,7 +404,7 @@ class Restoring(CopyCase):
         self.call(messages.send, ann, "bob", "too late")
         told, logins = self.restore("--keep-sessions").splitlines()
         self.assertIn("is a new fleet now: bbs fleet adopt", told)
-        self.assertEqual(logins, "sessions are those of the backup")
+        self.assertEqual(logins, "sessions, passwords and suspensions are those of the backup")
         with self.there():
             self.assertEqual(Server.select().count(), 0)
             self.assertEqual(

@@ -105,6 +105,11 @@ class Reading(NamedTuple):
     apart: float = 0.0
     used: float | None = None
 
+    @property
+    def last(self) -> float | None:
+        """A time that the service has certainly reached; None: it has just begun."""
+        return self.used if self.checked is None else self.checked
+
 
 class ServiceClock:
     """The service's clock, as this process knows it: the database's, which `hear` follows.
@@ -194,28 +199,25 @@ class ServiceClock:
         """Begin with what the database says. Never before the last check, or the last use of a
         session: rows that were stored since would seem to have come before it, and would be removed
         too soon."""
-        checked, used = reading.checked, reading.used
-        if checked is None:
-            self.unproved = used is not None and not _goes_on(said, used)
-            self._base = (max(said, used or said) if self.unproved else said) - now
-            return
+        last = reading.last
         # The last check may have found by how much the database is wrong.
         for moment in (said, said - reading.apart):
-            if _goes_on(moment, checked):
+            if last is None or _goes_on(moment, last):
                 self.unproved = False
                 self._base = moment - now
                 return
+        assert last is not None
         self.unproved = True
-        self._base = max(said, checked) - now
+        self._base = max(said, last) - now
 
     def _begin_again(self, said: float, reading: Reading, now: float) -> None:
         """While nothing proves this clock, the database's may be put right at any moment."""
-        before, checked = self(), reading.checked
-        last = self._used if checked is None else checked
+        reading = reading._replace(used=self._used)
+        before, last = self(), reading.last
         is_proved = last is not None and _goes_on(said, last)
         if not is_proved and not beyond(said - before):
             return
-        self._begin(said, reading._replace(used=self._used), now)
+        self._begin(said, reading, now)
         if last is not None and said < last and _goes_on(before, last):
             self._base = before - now  # It has gone on since then.
 

@@ -23,10 +23,15 @@ class Signed(NamedTuple):
 
 
 def certificate(
-    path: str, names: Sequence[str], *, ends: float = 1.0, by: Signed | None = None
+    path: str,
+    names: Sequence[str],
+    *,
+    begins: float = -9.0,
+    ends: float = 1.0,
+    by: Signed | None = None,
 ) -> Signed:
-    """A certificate for `names` that ends in so many days, in a file with its key: signed `by`
-    another one, else by itself."""
+    """A certificate for `names` that begins and ends in so many days, in a file with its key:
+    signed `by` another one, else by itself."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
     now = datetime.now(UTC)
@@ -40,7 +45,7 @@ def certificate(
         .issuer_name(by.certificate.subject if by else subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=9))
+        .not_valid_before(now + timedelta(days=begins))
         .not_valid_after(now + timedelta(days=ends))
         .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .add_extension(x509.BasicConstraints(ca=by is None, path_length=None), critical=True)

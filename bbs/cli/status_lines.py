@@ -30,6 +30,7 @@ LOOK_INTERVAL = 1.0  # seconds between looks: one read of an index each
 
 MOST_READ = 4096  # Bytes at the end of a server's log that are read.
 MOST_SHOWN = 300  # Characters of its last line.
+_AT_STOPS = ("Main loop terminated.", "Server Shut Down.")
 
 Line = str | Callable[[], str]
 """A line, or what makes it on the thread that writes it: it may read a file."""
@@ -184,12 +185,14 @@ class StatusReport(TimerService):
 
 
 def _last_words(path: str) -> str:
-    """The end of a server's log, in words; "" if there is none on this machine."""
+    """The end of a server's log, in words; "" if there is none on this machine. What Twisted logs
+    at every stop says nothing."""
     try:
         with open(path, "rb") as file:
             file.seek(max(0, os.path.getsize(path) - MOST_READ))
             lines = file.read().decode("utf-8", "replace").split("\n")
     except OSError:
         return ""
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    told = (line.strip() for line in reversed(lines) if not line.rstrip().endswith(_AT_STOPS))
+    last = next((line for line in told if line), "")
     return f" The last line of {path}: {last[:MOST_SHOWN]}" if last else ""

@@ -88,11 +88,13 @@ def main(argv: Sequence[str], program: Program) -> int:
 
 def overrides(given: Configuration, options: argparse.Namespace) -> dict[str, object]:
     """Overrides of the `given` configuration by the address and port in the options, whose defaults
-    are set here. A login server with TLS keeps it, and its key."""
+    are set here. A login server with TLS keeps it, and its key; without, only an interface that is
+    named is listened at, and else the loopback's."""
     wanted = (options.host or "").strip("[]")  # As URLs have IPv6 addresses.
     secure = next((place for place in given.login.listen if place.is_tls), None)
-    options.host = wanted or DEFAULT_HOST
-    options.port = options.port or (secure and secure.port) or DEFAULT_PORT
+    plain = given.login.listen[0]
+    options.host = wanted or (not secure and plain.interface) or DEFAULT_HOST
+    options.port = options.port or (secure or plain).port or DEFAULT_PORT
     login, app = ListeningPlace.at(options.host, options.port), given.app.listen[0]
     if secure is not None:
         login = secure.moved(wanted or secure.interface, options.port)

@@ -58,6 +58,14 @@ def lasts(expires: float, now: float) -> str:
     return f"expired {_days(-left)} ago" if left <= -DAY else "has expired"
 
 
+def trouble(begins: float, expires: float, now: float) -> str:
+    """The predicate of a sentence about a certificate that clients who check it refuse at the time
+    `now`, or soon will; "" if it is well."""
+    if now < begins:
+        return f"is not valid before {date(begins)}"
+    return f"{lasts(expires, now)}, on {date(expires)}" if is_due(expires, now) else ""
+
+
 def _days(seconds: float) -> str:
     days = int(seconds // DAY)
     if days == 0:
@@ -65,6 +73,6 @@ def _days(seconds: float) -> str:
     return "a day" if days == 1 else f"{days} days"
 
 
-def date(expires: float) -> str:
-    """The end of a certificate as people read it."""
-    return f"{datetime.fromtimestamp(expires, UTC):%Y-%m-%d %H:%M} UTC"
+def date(moment: float) -> str:
+    """The first or last moment of a certificate as people read it."""
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M} UTC"

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from bbs.config import ConfigError, Configuration, references
 from bbs.config.sections import OWN
-from bbs.core import certificates, tracing
+from bbs.core import tracing
 from bbs.core.addresses import ListeningPlace, ServerPlace, is_loopback
 from bbs.core.plugins import PluginUnusable
 from bbs.daemons.daemon import EMBEDDED, CannotStart
@@ -69,10 +69,9 @@ def notes(config: Configuration, now: float) -> Iterator[str]:
     for key, place in _listening(config):
         if place.is_tls and not references.needed(place.files):
             with suppress(CannotListen):  # A problem.
-                expires = Contexts(place, read_pems(place, config.ec2)).expires
-                if certificates.is_due(expires, now):
-                    lasts, date = certificates.lasts(expires, now), certificates.date(expires)
-                    yield f"{key}: the certificate of {place} {lasts}, on {date}"
+                trouble = Contexts(place, read_pems(place, config.ec2)).trouble(now)
+                if trouble:
+                    yield f"{key}: the certificate of {place} {trouble}"
 
 
 def _ports(config: Configuration) -> Iterator[str]:

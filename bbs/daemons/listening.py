@@ -98,11 +98,13 @@ def _read(place: ListeningPlace, where: str, ec2: EC2) -> str:
 class Contexts:
     """The TLS of a place: makes each new connection with the certificate that it has then.
 
-    :ivar expires: when that ends, or one that is sent with it if that ends before (seconds since
-        the epoch).
+    :ivar begins: from when on that is valid, with all that are sent with it (seconds since the
+        epoch).
+    :ivar expires: when the first of them ends.
     :raises CannotListen: `pems` are not usable.
     """
 
+    begins: float
     expires: float
 
     def __init__(self, place: ListeningPlace, pems: Pems) -> None:
@@ -140,18 +142,25 @@ class Contexts:
                 dhParameters=_dh_parameters(place.dh_parameters),
             )
             options.getContext()
-            expires = min(map(_end, (pair.original, *chain)))
+            served = (pair.original, *chain)
+            begins = max(_seconds(each.get_notBefore()) for each in served)
+            expires = min(_seconds(each.get_notAfter()) for each in served)
         except Exception as error:
             raise _cannot(place, f"{type(error).__name__}: {error}") from error
         self._options = options
-        self._pems, self.expires = pems, expires
+        self._pems, self.begins, self.expires = pems, begins, expires
         return True
 
+    def trouble(self, now: float) -> str:
+        """What operators are to be told of it at the time `now`, as a predicate; "" if nothing."""
+        return certificates.trouble(self.begins, self.expires, now)
 
-def _end(certificate: Any) -> float:
-    """When OpenSSL's `certificate` ends, in seconds since the epoch."""
-    text = certificate.get_notAfter().decode("ascii")  # RFC 5280 has it in UTC, in whole seconds.
-    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp()
+
+def _seconds(text: bytes) -> float:
+    """A time of OpenSSL's in seconds since the epoch."""
+    # RFC 5280 has it in UTC, in whole seconds.
+    moment = datetime.strptime(text.decode("ascii"), "%Y%m%d%H%M%SZ")
+    return moment.replace(tzinfo=UTC).timestamp()
 
 
 def _dh_parameters(path: str) -> Any:
@@ -163,7 +172,8 @@ def _dh_parameters(path: str) -> Any:
 
 class CertificateRenewal(TimerService):
     """Has the certificate of a place read again every `RENEWAL` seconds. From `NOTICE` before its
-    end on it logs that once a day, and at once at the start and when it has ended.
+    end on it logs that once a day, and at once at the start and when it has ended; also that it is
+    not valid yet.
 
     :param wall: the time in seconds since the epoch.
     :param note: called after each look with the end of the certificate that is served.
@@ -183,7 +193,7 @@ class CertificateRenewal(TimerService):
         self._place, self._contexts, self._read = place, contexts, read
         self._seconds, self._wall, self._note = reactor.seconds, wall, note
         self._logged: tuple[float, bool] | None = None
-        """When the log was told last, by the reactor's clock, and whether of one that had ended."""
+        """When the log was told last, by the reactor's clock, and if of one that is refused."""
 
     async def _look(self) -> None:
         try:
@@ -198,22 +208,22 @@ class CertificateRenewal(TimerService):
         self._tell()
 
     def _tell(self) -> None:
-        expires, now, seconds = self._contexts.expires, self._wall(), self._seconds()
-        if not certificates.is_due(expires, now):
+        now, seconds = self._wall(), self._seconds()
+        trouble = self._contexts.trouble(now)
+        if not trouble:
             return
-        has_ended = expires <= now
+        is_refused = not self._contexts.begins <= now < self._contexts.expires
         # Looks come a little late, and one a day would become one in 25 hours.
         soon = certificates.DAY - RENEWAL / 2
-        if self._logged and self._logged[1] == has_ended and seconds - self._logged[0] < soon:
+        if self._logged and self._logged[1] == is_refused and seconds - self._logged[0] < soon:
             return
-        self._logged = seconds, has_ended
-        (_log.error if has_ended else _log.warn)(
-            "the certificate of {place} {lasts}, on {date}, {then} clients that check it refuse to"
-            " connect. Replace it, with its key; it is read again once an hour",
+        self._logged = seconds, is_refused
+        (_log.error if is_refused else _log.warn)(
+            "the certificate of {place} {trouble}, {then} clients that check it refuse to connect."
+            " Replace it, with its key; it is read again once an hour",
             place=str(self._place),
-            lasts=certificates.lasts(expires, now),
-            date=certificates.date(expires),
-            then="so" if has_ended else "and then",
+            trouble=trouble,
+            then="so" if is_refused else "and then",
         )
 
 

@@ -151,6 +151,9 @@ def copy(source: str, target: str) -> None:
             where = target
             there.backup(here, pages=PAGES, progress=pause)
     except sqlite3.Error as error:
+        if where == target and _room(target) < CHUNK:
+            # SQLite says "cannot rollback", if anything is left for it to say.
+            raise _disk_full(target) from error
         raise _refusal(where, error) from error
     finally:
         os.close(written)
@@ -170,13 +173,22 @@ def copy_file(source: str, target: str) -> str:
         size = os.fstat(file.fileno()).st_size
         _check_length(source, file.read(100), size)
         file.seek(0)
-        room = os.statvfs(target)
-        if size > room.f_bavail * room.f_frsize:
-            raise cannot_write(target, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        if size > _room(target):
+            raise _disk_full(target)
         while chunk := file.read(CHUNK):
             digest.update(chunk)
             copied.write(chunk)
     return digest.hexdigest()
+
+
+def _room(path: str) -> int:
+    """The bytes that can still be written where `path` is."""
+    disk = os.statvfs(path)
+    return disk.f_bavail * disk.f_frsize
+
+
+def _disk_full(path: str) -> CopyRefused:
+    return cannot_write(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
 
 def _check_length(source: str, header: bytes, size: int) -> None:

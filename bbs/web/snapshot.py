@@ -114,7 +114,8 @@ _ALARMS: Mapping[Cause, tuple[str, str]] = {
         "A clock is wrong",
         "Set the clock of that machine, and have NTP keep it. While the database, the login server"
         " that controls the fleet or half of the servers are wrong, nothing that is old is removed;"
-        " then it goes on by itself.",
+        " then it goes on by itself. If all clocks are right, a wrong time was accepted: then the"
+        " command db clock accept takes the right one.",
     ),
     Cause.CLOCK_UNPROVED: (
         "Nothing that is old is removed: the service was off for a day or more, or its clock is"

@@ -123,6 +123,7 @@ class Reported(SynchronousTestCase):
         path = os.path.join(self.logs, f"app-{lost}.log")
         with open(path, "w") as log:
             log.write("begun\n" * 1000 + "no such \x1b[31mplugin\n\n")
+            log.write("2026 [-] Main loop terminated.\n2026 [-] Server Shut Down.\n")
         self.service.kill(self.service.servers[lost].port)
         self.assertEqual(
             self.said(8.0)[0],

@@ -71,6 +71,16 @@ class Places(SynchronousTestCase):
         for given, host, port, login, app in (
             ({}, None, None, "tcp:22222:interface=127.0.0.1", "tcp:0:interface=127.0.0.1"),
             (
+                {"login.listen": "tcp:4000:interface=127.0.0.9"},
+                *(None, None),
+                *("tcp:4000:interface=127.0.0.9", "tcp:0:interface=127.0.0.9"),
+            ),
+            (
+                {"login.listen": "tcp:4000"},
+                *(None, None),
+                *("tcp:4000:interface=127.0.0.1", "tcp:0:interface=127.0.0.1"),
+            ),
+            (
                 {"login.listen": "tcp:4000"},
                 *("[::1]", 5, "tcp6:5:interface=\\:\\:1", "tcp6:0:interface=\\:\\:1"),
             ),

@@ -13,6 +13,7 @@ from bbs.core.certificates import (
     is_due,
     lasts,
     note_certificate,
+    trouble,
 )
 
 
@@ -32,6 +33,16 @@ class Words(SynchronousTestCase):
 
     def test_date(self) -> None:
         self.assertEqual(date(1_800_000_000), "2027-01-15 08:00 UTC")
+
+    def test_trouble(self) -> None:
+        begins, expires = 1_800_000_000 - 30 * DAY, 1_800_000_000
+        for days, words in (
+            (-31, "is not valid before 2026-12-16 08:00 UTC"),
+            (-30, ""),
+            (-14, "expires in 14 days, on 2027-01-15 08:00 UTC"),
+            (0, "has expired, on 2027-01-15 08:00 UTC"),
+        ):
+            self.assertEqual(trouble(begins, expires, expires + days * DAY), words)
 
     def test_due(self) -> None:
         for days, due in ((15, False), (14.01, False), (14, True), (1 / 24, True), (-40, True)):

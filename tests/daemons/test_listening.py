@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import EC2, references
 from bbs.core.addresses import ListeningPlace
-from bbs.core.certificates import DAY
+from bbs.core.certificates import DAY, date
 from bbs.core.values import Rate
 from bbs.daemons.listening import (
     RENEWAL,
@@ -186,7 +186,10 @@ class Ending(SynchronousTestCase):
             for _ in range(hours):
                 self.clock.advance(RENEWAL)
             self.successResultOf(renewal.stopService())
-        found = [(event["log_level"].name, event.get("lasts", "")) for event in log]
+        found = [
+            (event["log_level"].name, event.get("trouble", "").partition(", on")[0])
+            for event in log
+        ]
         self.texts = [formatEvent(event) or "" for event in log]
         return [each for each in found if each[1]]
 
@@ -217,6 +220,15 @@ class Ending(SynchronousTestCase):
 
     def test_that_has_ended_before_the_start(self) -> None:
         self.assertEqual(self.lasting(-3.0), [("error", "expired 3 days ago")])
+
+    def test_not_valid_yet(self) -> None:
+        """As where a clock is wrong, here or where it was signed: once a day until it is."""
+        certificate(self.path, ("bbs.example",), begins=48.0, ends=50.0)
+        self.contexts = Contexts(self.place, read_pems(self.place, EC2()))
+        told = self.lasting(3.2, hours=30)
+        early = f"is not valid before {date(self.contexts.begins)}"
+        self.assertEqual(told, [("error", early), ("error", early), ("warn", "expires in a day")])
+        self.assertIn(f"{early}, so clients that check it refuse to connect", self.texts[0])
 
     def test_replaced(self) -> None:
         """It is told as long as the old one is served, and of the new one in its time."""

@@ -1,4 +1,6 @@
-"""How an inbox is shared out among those who send to it: one sender has a quarter at the most.
+"""How an inbox is shared out among those who send to it: one sender has a quarter at the most, and
+what comes through groups leaves a quarter to friends. Anybody may join a group, and nobody can keep
+its messages away: eight people whom the reader had blocked filled an inbox by turns.
 
 An inbox in which little waits knows nothing of senders, so that a message costs no more than it
 would without shares. Once half a share waits, the bytes beyond that count for their sender, who may
@@ -29,6 +31,12 @@ LEAST = 2**16
 def share_of(quota: int) -> int:
     """The bytes that one sender's messages may have of an inbox of `quota` bytes."""
     return max(quota // PARTS, min(quota, LEAST))
+
+
+def left_to_friends(quota: int) -> int:
+    """The bytes of an inbox that messages to groups do not fill."""
+    share = share_of(quota)
+    return share if share < quota else 0
 
 
 def free_of(quota: int) -> int:

@@ -272,10 +272,12 @@ def send_group(letters: Sequence[_Letter]) -> list[Sent]:
         raise EachAlone()
     stored = _store(letters, members)
     room, tally = stored.room, _tally(stored, letters, members)
+    kept = inbox_shares.left_to_friends(letters[0].caller.quotas.inbox)
     refused: dict[int, int] = {}  # Bytes that were added to a full inbox.
     readers = []
     for letter, several in zip(letters, members, strict=True):
-        readers.append([member for member in several if room.get(member, 0) >= letter.size])
+        needed = letter.size + kept
+        readers.append([member for member in several if room.get(member, 0) >= needed])
         if tally.counts:
             sender, size = letter.caller.id, letter.size
             readers[-1] = [each for each in readers[-1] if tally.take(each, sender, size)]

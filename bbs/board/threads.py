@@ -6,6 +6,7 @@ post that it answers. Replies to a group's posts are posts of the group themselv
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -162,9 +163,15 @@ def _publish_in(
     post_shares.make_room(group, number, caller.quotas.posts)
     kind, more = ("reply", {"to": first}) if target else ("post", {})
     event = {**posts.event_of(kind, caller, own, post.text), **more, "group": name}
-    # All members hear the group's channel, so each is told alone if some are not to be.
-    told = _online_members(group, caller.id) if some_blocked else [(channel, False)]
-    return Published(own, event, told, members)
+    return Published(own, event, _told_in(group, channel, caller.id, some_blocked), members)
+
+
+def _told_in(
+    group: int, channel: str, writer: int, some_blocked: bool
+) -> Sequence[tuple[str, str | bool | None]]:
+    """Those who are told of a post of `writer` in a group with this channel. All members hear it,
+    so each is told alone if some are not to be."""
+    return _online_members(group, writer) if some_blocked else [(channel, False)]
 
 
 @costs(deliveries=Published.price)
@@ -176,9 +183,11 @@ def delete_post(caller: Caller, number: str) -> Published:
     posts.remove([post.id])
     event: dict[str, object] = {"event": "deleted", "post": post.id, "time": caller.now}
     if post.group is not None:
-        [(members,)] = groups.count_members(post.group)
+        [(members, some_blocked)] = _audience(post.group, post.writer)
         event |= {"group": post.group_name, "by": caller.name}
-        return Published(post.id, event, [(groups.channel_of(str(post.channel)), False)], members)
+        channel = groups.channel_of(str(post.channel))
+        told = _told_in(post.group, channel, post.writer, some_blocked)
+        return Published(post.id, event, told, members)
     if post.owner == post.writer:
         friends: dict[int, Any] = dict(posts.online_friends([post.writer], Relationship.FRIEND))
         online = friends.get(post.writer, [])

@@ -9,7 +9,7 @@ from dataclasses import replace
 import peewee
 from twisted.internet.defer import Deferred
 
-from bbs.board import errors, expiry, groups, messages
+from bbs.board import blocks, errors, expiry, groups, messages
 from bbs.board.models import Delivery, Inbox, InboxShare, MessageRow
 from bbs.core.threads import ILanes
 from bbs.core.values import Quotas
@@ -131,6 +131,23 @@ class Shares(SharesCase):
         # Messages to the person count with those to the group.
         self.is_refused(self.ann)
         self.assertEqual(MessageRow.select().count(), 11)
+
+    def test_many_of_a_group_leave_room_to_friends(self) -> None:
+        """Blocked or not, they send by turns what their shares allow."""
+        self.call(groups.create, self.bob, "go")
+        crowd = self.people(*(f"of{number}" for number in range(12)))
+        for each in crowd:
+            self.call(groups.join, each, "go")
+            self.call(blocks.block, self.bob, each.name)
+            for size in (LONG, 900, 90, 9):
+                for _ in range(12):
+                    self.call(messages.send_group, each, "go", "x" * size)
+        waiting = sum(self.waiting(self.bob).values())
+        self.assertTrue(INBOX - SHARE - 9 < waiting <= INBOX - SHARE, waiting)
+        for _ in range(5):
+            self.send(self.ann)
+        self.is_refused(self.ann)
+        self.send(self.cat)
 
     def test_what_has_expired_counts_no_more(self) -> None:
         for _ in range(10):

@@ -692,6 +692,20 @@ class Told(SynchronousTestCase):
         self.ask("ann", "delete-post 1")
         self.assertEqual(self.peers["cat"].heard()[0]["by"], "ann")
 
+    def test_that_a_post_is_gone_is_told_to_those_who_saw_it(self) -> None:
+        self.ask("ann", "create-group go")
+        for name in ("bob", "cat"):
+            self.ask(name, "join-group go")
+        self.ask("bob", "block cat")
+        self.heard()
+        for number in (1, 2):
+            self.ask("cat", "post-group go hello")
+            self.heard()
+            self.ask("cat" if number == 1 else "ann", f"delete-post {number}")
+            told = self.heard()
+            self.assertEqual(told.pop("bob"), [])
+            self.assertIn([("deleted", None, number)], [*told.values()])
+
     def test_other_connections_of_the_writer(self) -> None:
         self.ask("ann", "create-group go")
         other = self.service.at_home(self.tokens["ann"])

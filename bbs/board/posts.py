@@ -111,20 +111,25 @@ class NewPost(NamedTuple):
     text: str
     size: int  # In bytes.
     is_near: bool  # The writer may have as many as the quotas allow.
+    has_hearers: bool = True  # Somebody listens here, or may do so at another server.
 
 
 @question
 def kept(query: peewee.ModelSelect[User]) -> peewee.Select:
-    """The number of the caller's posts, and their bytes."""
-    return query.select_extend(Inbox.posts, Inbox.post_bytes).left_outer_join(
+    """The number of the caller's posts, and their bytes; and the first and the last of the servers
+    at which people have places."""
+    server = Place.alias().server
+    servers = [server.model.select(end(server)) for end in (peewee.fn.MIN, peewee.fn.MAX)]
+    return query.select_extend(Inbox.posts, Inbox.post_bytes, *servers).left_outer_join(
         Inbox, on=(Inbox.user == User.id)
     )
 
 
 def check(caller: Caller, text: str) -> NewPost:
-    """Make a post of what a rule that asks for `kept` is called with."""
-    [(count, size)] = kept(caller)
-    return new_post(caller, text, count, size)
+    """Build a post from the arguments of a rule that asks for `kept`."""
+    [(count, size, first, last)] = kept(caller)
+    post = new_post(caller, text, count, size)
+    return post if caller.has_hearers or first != last else post._replace(has_hearers=False)
 
 
 def new_post(caller: Caller, text: str, count: int, size: int) -> NewPost:
@@ -141,8 +146,10 @@ def new_post(caller: Caller, text: str, count: int, size: int) -> NewPost:
 def post(posts: Sequence[NewPost]) -> list[Published]:
     """Publish texts, each in its author's feed. Beyond the quota, an author's oldest go."""
     authors = sorted({each.writer.id for each in posts})
-    stored = store(posts, looks=[online_friends.of(padded(authors), Relationship.FRIEND)])
-    friends: dict[int, list[tuple[str, str | None]]] = dict(stored.found[0])
+    has_hearers = any(each.has_hearers for each in posts)
+    looks = [online_friends.of(padded(authors), Relationship.FRIEND)] if has_hearers else []
+    stored = store(posts, looks=looks)
+    friends: dict[int, list[tuple[str, str | None]]] = dict(*stored.found)
     if len(posts) > 1 and sum(map(len, friends.values())) > TOLD_AT_ONCE:
         raise EachAlone()
     published = []

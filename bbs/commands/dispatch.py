@@ -357,6 +357,7 @@ class _Guard:
         self._asked = self._first.length if self._first else 0
         app = home.app if home.role is Role.APP else None
         self._place = app if self._served and command.role is Role.APP else None
+        self._listeners = app.listeners if app else None
         self._note: Callable[[int], object] = lambda user: None
         if app is not None:
             self._note = app.presence.note_by_itself if command.by_itself else app.presence.note
@@ -366,7 +367,8 @@ class _Guard:
     def __call__(self, request: Request, now: float) -> _Outcome:
         first = None if request.usage_error else self._first
         arguments = request.arguments[: self._asked] if first else ()
-        caller = identify(request.token, self._sessions, now, first, arguments)
+        has_hearers = self._has_hearers()
+        caller = identify(request.token, self._sessions, now, first, arguments, has_hearers)
         self._note(caller.id)
         if request.usage_error:
             raise WrongUsage(self._usage)
@@ -386,8 +388,8 @@ class _Guard:
             else:
                 whole.append(index)
         several = [calls[index] for index in whole]
-        length = self._asked
-        asked = [Asked(each.token, now, each.arguments[:length]) for each, now in several]
+        length, heard = self._asked, self._has_hearers()
+        asked = [Asked(each.token, now, each.arguments[:length], heard) for each, now in several]
         here: list[tuple[int, Caller]] = []
         found = identify_each(asked, self._sessions, self._first)
         for index, caller in zip(whole, found, strict=True):
@@ -410,6 +412,9 @@ class _Guard:
             refused = isinstance(result, Refusal)
             outcomes[index] = result if refused else _Outcome(caller, True, result)
         return outcomes
+
+    def _has_hearers(self) -> bool:
+        return self._listeners is None or self._listeners.somebody
 
     def _is_here(self, caller: Caller) -> bool:
         """Whether this server carries the command out for the caller."""

@@ -133,6 +133,11 @@ class Listeners(Service):
         return len(self._audience.users)
 
     @property
+    def somebody(self) -> bool:
+        """Whether anybody listens, or is about to."""
+        return bool(self._audience) or bool(self._opening)
+
+    @property
     def connections(self) -> Collection[IConnection]:
         """The connections that listen."""
         return self._audience.connections

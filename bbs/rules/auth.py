@@ -49,7 +49,8 @@ class Caller:
     `quotas` are the limits for each user. The others are for the framework: `server` serves the
     user, or None if it does not run; `touch` is the digest of a session whose last use must be
     stored; `answer` is the result of the rule's first question; `session` is the digest of the
-    token; `away` says that the user has no place and waits for none.
+    token; `away` says that the user has no place and waits for none; `has_hearers` is False if
+    nobody listens at the app server that carries the command out.
     """
 
     id: int
@@ -62,6 +63,7 @@ class Caller:
     quotas: Quotas = DEFAULT_QUOTAS
     session: str = field(default="", repr=False, compare=False)
     away: bool = False
+    has_hearers: bool = True
 
 
 @dataclass(frozen=True)
@@ -176,11 +178,12 @@ def asked_by(rule: Callable[..., object] | None) -> Question[Any] | None:
 
 class Asked(NamedTuple):
     """What one request says of its user: the `token`, at `now` (seconds since the epoch), and the
-    arguments of its rule's first question."""
+    arguments of its rule's first question; and whether anybody listens here."""
 
     token: str | None
     now: float
     arguments: tuple[Any, ...] = ()
+    has_hearers: bool = True
 
 
 @read_only
@@ -190,12 +193,14 @@ def identify(
     now: float,
     first: Question[Any] | None = None,
     arguments: tuple[Any, ...] = (),
+    has_hearers: bool = True,
 ) -> Caller:
     """Find the user of `token`, with the answer to the question `first`, if there is one;
     NotLoggedIn if the token is missing or unknown, or its session has expired."""
     token_digest = digest(token or "")
     found = first.of_holder(token_digest, *arguments) if first else _find_holder(token_digest)
-    caller = _caller(Asked(token, now, arguments), token_digest, found, sessions, first)
+    asked = Asked(token, now, arguments, has_hearers)
+    caller = _caller(asked, token_digest, found, sessions, first)
     if isinstance(caller, NotLoggedIn):
         raise caller
     return caller
@@ -243,6 +248,7 @@ def _caller(
         sessions.quotas,
         token_digest,
         server is None and bool(away),  # As `placement.is_row_away` has it.
+        asked.has_hearers,
     )
 
 

@@ -11,15 +11,20 @@ from bbs.board import board
 from bbs.commands.common import all_commands
 from bbs.storage.engines import IN_C, IN_PYTHON
 from tests.board.costs import (
+    COLUMNS,
+    INSTRUCTIONS_HERE,
     ONE,
     PROGRAM,
+    SQLITE,
     TABLES,
     Costs,
     costs_on_mysql,
     costs_on_sqlite,
     differences,
+    instructions,
     read,
     report,
+    settled,
 )
 from tests.database_case import fresh_mysql_url
 
@@ -40,10 +45,28 @@ class CostsCase(SynchronousTestCase):
         if changes:
             self.fail("\n".join([*changes, AS_MEANT]))
 
-    def test_sqlite(self) -> None:
+    def folder(self) -> Path:
         folder = Path(self.mktemp())
         folder.mkdir()
-        self.check(costs_on_sqlite(folder))
+        return folder
+
+    def test_sqlite(self) -> None:
+        self.check(costs_on_sqlite(self.folder()))
+
+    def test_instructions(self) -> None:
+        if f"{SQLITE}: {INSTRUCTIONS_HERE}" not in COLUMNS:
+            raise self.skipTest(f"costs.md has no column for {INSTRUCTIONS_HERE}")
+        self.check(instructions(self.folder()))
+
+    def test_a_tenth_more_instructions(self) -> None:
+        """What a diff would hide is told, and what somebody moved is not."""
+        column = f"{SQLITE}: {INSTRUCTIONS_HERE}"
+        for more, told in ((1.0, 0), (1.07, 0), (0.93, 0), (1.09, 1), (1.10, 1), (0.90, 1)):
+            written = {ONE: {"post": {column: 10_000, "frames": 0}}}
+            found = {ONE: {"post": {column: int(10_000 * more), "frames": 0}}}
+            self.assertEqual(len(differences(written, found)), told, more)
+            kept = settled(written, found)[ONE]["post"][column]
+            self.assertEqual(kept, int(10_000 * more) if told else 10_000)
 
     def test_mysql(self) -> None:
         self.check(costs_on_mysql(fresh_mysql_url(IN_PYTHON)))

@@ -39,6 +39,7 @@ from bbs.rules.auth import Quotas
 from bbs.storage.models import User
 from bbs.testing import MemoryService, Peer
 from tests.database_case import RulesCase, on_both_databases
+from tests.memory_service import POLICY, configuration
 
 
 class ThreadsCase(RulesCase):
@@ -633,6 +634,22 @@ class SeveralReaders(ThreadsCase):
         self.assertEqual((self.unread(self.ann), self.in_group(self.ann)), ([], []))
         new = self.new(self.ann)
         self.assertEqual((new["posts"], new["groups"]), (0, []))
+
+
+class ToldElsewhere(SynchronousTestCase):
+    def test_when_nobody_listens_here(self) -> None:
+        """Whether anybody may hear of a post is known without their names; elsewhere they do."""
+        service = MemoryService(board, config=configuration(POLICY))
+        self.addCleanup(service.close)
+        tokens = service.people(*(f"of{number}" for number in range(4)), "far")
+        self.assertNotEqual(service.serving(tokens["of0"]).id, service.serving(tokens["far"]).id)
+        writer, reader = service.at_home(tokens["of0"]), service.at_home(tokens["far"])
+        writer.ask(f"invite {tokens['of0']} far")
+        reader.ask(f"accept-invite {tokens['far']} of0")
+        reader.ask("events")
+        reader.ask(f"listen {tokens['far']}")
+        writer.ask(f"post {tokens['of0']} hello")
+        self.assertEqual([each["event"] for each in reader.events()], ["post"])
 
 
 class Told(SynchronousTestCase):

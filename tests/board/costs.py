@@ -143,6 +143,8 @@ class InstructionMeter(SqliteMeter):
         return {STEPS: self._steps - steps, INSTRUCTIONS_HERE: self._instructions - instructions}
 
     def _enter(self, frame: FrameType, event: str, argument: object) -> Any:
+        if frame.f_code is InstructionMeter._step.__code__:
+            return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         return self._trace
 
@@ -565,8 +567,12 @@ def costs_on_mysql(url: str) -> Costs:
 
 
 def _costs(url: str, meter: Callable[[Any], Meter]) -> Costs:
-    # Random numbers have as many digits every time.
-    with mock.patch("secrets.randbits", lambda bits: 2**bits - 1):
+    drawn = random.Random(0)
+    with (
+        # Random numbers have as many digits every time, and random names are in the same order.
+        mock.patch("secrets.randbits", lambda bits: 2**bits - 1),
+        mock.patch("secrets.token_hex", lambda size: drawn.randbytes(size).hex()),
+    ):
         service = CountedService(url, meter)
         try:
             ask_everything(service)

@@ -1,7 +1,8 @@
 # make up ARGS="--port 2222"   install, and run the whole service in the foreground
 # make up-ec2                   the same on a cloud of this machine's own: tests/cloud/README.md
 # make check                   what to run before every commit: style, types, arrows, what is known
-#                              to be dangerous, fast tests
+#                              to be dangerous, and the fast tests of what changed since the last one
+#                              (or since SINCE=COMMIT); ALL=1: all of them
 # make test                    install and start what the tests need, and run them all, with all checks
 # make soak                    what takes longer than a test may, hours of it: each attack lasts SECONDS
 #                              (60), each database is put through FAULTS (500), drawn by SEED, and the
@@ -16,15 +17,13 @@ VENV = .venv
 BIN = $(VENV)/bin
 
 # Tests in tests/integration/ start real servers; all others are fast.
-modules = $(sort $(subst /,.,$(patsubst %.py,%,$(1))))
-ALL = $(shell find tests -name 'test_*.py')
-# Those of deploy/ are last: they load a thousand modules, and each module costs every later test.
-FAST = $(call modules,$(filter-out tests/integration/% tests/deploy/%,$(ALL))) \
-	$(call modules,$(filter tests/deploy/%,$(ALL)))
+FAST = $$($(BIN)/python -m tests.touched --all)
+TOUCHED = $$($(BIN)/python -m tests.touched $(if $(SINCE),--since $(SINCE)))
 JOBS = 2
 # They mostly wait for servers that start, so they run side by side; attackers take what there is of
 # the machine, and run alone. What they reach is not measured, as that halves the speed of servers.
-REAL = $(filter-out $(ATTACKS),$(call modules,$(filter tests/integration/%,$(ALL))))
+REAL = $(filter-out $(ATTACKS),$(sort $(subst /,.,$(patsubst %.py,%,$(shell find \
+	tests/integration -name 'test_*.py')))))
 ATTACKS = tests.integration.test_attacks
 
 # The folder that keeps what is known of vulnerabilities, and of which day that is.
@@ -82,7 +81,7 @@ audit:
 
 check:
 	$(MAKE) --no-print-directory --jobs $(JOBS) --output-sync lint
-	$(BIN)/python -m tests.run --jobs $(JOBS) $(FAST)
+	$(BIN)/python -m tests.run --jobs $(JOBS) $(if $(ALL),$(FAST),$(TOUCHED))
 	@$(BIN)/python tests/audit.py --say $(AUDITED)
 
 test:

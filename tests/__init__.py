@@ -8,6 +8,7 @@ import sys
 from hypothesis import HealthCheck, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
+from tests import processor_time
 from tests.paths import CHECKOUT
 
 # Tests make much that lives on, such as modules and compiled statements. With the usual threshold
@@ -47,3 +48,5 @@ def _tell_others_nothing_of_this_python() -> None:
 
 if "PYTHONPATH" in os.environ:
     _tell_others_nothing_of_this_python()
+
+processor_time.measure_here()

@@ -1,8 +1,10 @@
-"""Run tests as `trial --jobs` does, and then say which took longest.
+"""Run tests as `trial --jobs` does, and then say which cost most.
 
-    python -m tests.run [--jobs N] NAME …
+    python -m tests.run [--jobs N] [--budgets KIND [--write]] NAME …
 
-Each NAME is what trial takes: a package, a module, a class or a method.
+Each NAME is what trial takes: a package, a module, a class or a method. With `--budgets` the run
+fails if the tests of a room take more processor time than `budgets.toml` allows for this KIND of
+runs.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.trial._dist.distreporter import DistReporter
@@ -17,8 +20,10 @@ from twisted.trial._dist.disttrial import DistTrialRunner
 from twisted.trial.reporter import TreeReporter
 from twisted.trial.runner import TestLoader
 
-SLOWEST = 30
-"""Tests whose times are printed at the end."""
+from tests import processor_time
+
+DEAREST = 30
+"""Tests whose costs are printed at the end."""
 
 
 class TimedReporter(DistReporter):
@@ -27,41 +32,59 @@ class TimedReporter(DistReporter):
     def __init__(self, original: Any) -> None:
         super().__init__(original)
         self._started: dict[str, float] = {}
-        self._seconds: dict[str, float] = {}
+        self.seconds: dict[str, float] = {}
 
     def startTest(self, test: Any) -> None:
         self._started[test.id()] = time.monotonic()
         super().startTest(test)
 
     def stopTest(self, test: Any) -> None:
-        self._seconds[test.id()] = time.monotonic() - self._started.pop(test.id())
+        self.seconds[test.id()] = time.monotonic() - self._started.pop(test.id())
         super().stopTest(test)
-
-    def slowest(self) -> list[tuple[str, float]]:
-        """The names and seconds of the tests that took longest."""
-        return sorted(self._seconds.items(), key=lambda each: -each[1])[:SLOWEST]
 
 
 class TimedRunner(DistTrialRunner):
-    """Trial's runner with worker processes, which prints the slowest tests too."""
+    """Trial's runner with worker processes, which keeps the tests' seconds by the clock."""
 
     _distReporterFactory = TimedReporter
+    seconds: Mapping[str, float] = {}
 
     def writeResults(self, result: TimedReporter) -> None:
-        self.stream.write(f"\nThe {SLOWEST} slowest tests, in seconds:\n")
-        for name, seconds in result.slowest():
-            self.stream.write(f"{seconds:8.2f}  {name}\n")
+        self.seconds = result.seconds
         super().writeResults(result)
+
+
+def report(costs: Mapping[str, float], seconds: Mapping[str, float]) -> None:
+    """Print what rooms and the dearest tests cost."""
+    rooms = processor_time.by_room(costs)
+    print("\nProcessor seconds of each room:")
+    for room in sorted(rooms, key=lambda room: -rooms[room]):
+        print(f"{rooms[room]:8.2f}  {room}")
+    print(f"\nThe {DEAREST} dearest tests, in processor seconds, and in seconds by the clock:")
+    for test in sorted(costs, key=lambda test: -costs[test])[:DEAREST]:
+        print(f"{costs[test]:8.2f} {seconds.get(test, 0.0):8.2f}  {test}")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.run")
     parser.add_argument("--jobs", type=int, default=2, help="worker processes (2)")
+    parser.add_argument("--budgets", metavar="KIND", help="fail beyond the budgets of these runs")
+    parser.add_argument("--write", action="store_true", help="write the budgets instead")
     parser.add_argument("names", nargs="+", metavar="NAME")
     options = parser.parse_args()
     runner = TimedRunner(TreeReporter, options.jobs, [])
-    result = runner.run(TestLoader().loadByNames(options.names))
-    return 0 if result.wasSuccessful() else 1
+    with processor_time.measured() as costs_by_test:
+        result = runner.run(TestLoader().loadByNames(options.names))
+        costs = costs_by_test()
+    report(costs, runner.seconds)
+    too_dear: list[str] = []
+    if options.write:
+        processor_time.write(options.budgets, costs)
+    elif options.budgets:
+        too_dear = [*processor_time.over(costs, processor_time.budgets(options.budgets))]
+    for line in too_dear:
+        print(f"\n{line}")
+    return int(bool(too_dear) or not result.wasSuccessful())
 
 
 if __name__ == "__main__":

@@ -97,25 +97,25 @@ test:
 
 soak: $(VENV)/installed-for-fuzzing
 	$(PYTHON) tests/services/start
-	$(BIN)/python -m tests.load.simulation --rounds 500
-	$(BIN)/python -m tests.load.simulation --breaks --rounds 200
-	$(BIN)/python -m tests.load.attacks --seconds $(SECONDS) --seed $(SEED) --inputs 1000000
-	$(BIN)/python -m tests.load.attacks --seconds 15 --seed $(SEED) --self-test
-	$(BIN)/python -m tests.load.bench.dearest
-	$(BIN)/python -m tests.load.guided --seconds $$(( 10 * $(SECONDS) ))
+	$(BIN)/python -m lab.simulation --rounds 500
+	$(BIN)/python -m lab.simulation --breaks --rounds 200
+	$(BIN)/python -m lab.attacks --seconds $(SECONDS) --seed $(SEED) --inputs 1000000
+	$(BIN)/python -m lab.attacks --seconds 15 --seed $(SEED) --self-test
+	$(BIN)/python -m lab.bench.dearest
+	$(BIN)/python -m lab.guided --seconds $$(( 10 * $(SECONDS) ))
 	$(BIN)/python -m tests.integration.containers --build
 	for database in sqlite mysql mysql-in-python galera; do \
-		$(BIN)/python -m tests.load.faults --database $$database --migrations && \
-		$(BIN)/python -m tests.load.faults --database $$database --faults $(FAULTS) --seed $(SEED) \
+		$(BIN)/python -m lab.faults --database $$database --migrations && \
+		$(BIN)/python -m lab.faults --database $$database --faults $(FAULTS) --seed $(SEED) \
 			|| exit 1; \
 	done
-	set -a; . .services/env; set +a; $(BIN)/python -m tests.load.rolling
-	set -a; . .services/env; set +a; $(BIN)/python -m tests.load.restore
+	set -a; . .services/env; set +a; $(BIN)/python -m lab.rolling
+	set -a; . .services/env; set +a; $(BIN)/python -m lab.restore
 	set -a; . .services/env; set +a; $(OFTEN) $(BIN)/python -m tests.run --jobs 1 $(FAST) $(REAL)
 
 bench: $(VENV)/installed-for-tests
 	$(PYTHON) tests/services/start
-	set -a; . .services/env; set +a; $(BIN)/python -m tests.load.bench $(ARGS)
+	set -a; . .services/env; set +a; $(BIN)/python -m lab.bench $(ARGS)
 
 docs: $(VENV)/installed-for-docs
 	$(BIN)/sphinx-build --fail-on-warning --fresh-env --keep-going --nitpicky --quiet docs build/docs

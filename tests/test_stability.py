@@ -12,8 +12,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from lab.rolling.versions import BEFORE, environ, unpack
 from tests import public_surface
-from tests.load.rolling.versions import BEFORE, environ, unpack
 from tests.public_surface import Parameter, Surface, surface
 
 IN_INSTANCES = {"bbs.protocols.stomp.StompService.last_error"}

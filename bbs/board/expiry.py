@@ -17,7 +17,7 @@ from bbs.board.models import LAST_ID, Delivery, Inbox, MessageRow, chunks, padde
 from bbs.framework import PartitionedTables, rows, statement
 
 EXPIRED = 50
-"""Old messages that one transaction removes. Measured (`tests.load.bench.while_sweeping --sizes`)
+"""Old messages that one transaction removes. Measured (`lab.bench.while_sweeping --sizes`)
 on a busy machine: MariaDB removes 1,200 a second in any size, and holds locks for 35 ms; with 500
 for 350 ms. SQLite removes 4,500 a second, and others wait 8 ms; with 500 6,500, and 63 ms."""
 

@@ -224,8 +224,8 @@ class Limits:
         16777216,
         "bytes that wait for a user",
         minimum=0,
-        share="a quarter for a sender, or 64 KiB if that is more; messages to groups leave as much to"
-        " friends",
+        share="a quarter for a sender, or 64 KiB if that is more; messages to groups leave as much"
+        " to friends",
     )
     posts: int = setting(
         10000,

@@ -1,7 +1,7 @@
 """What a command takes on a full board, beside what it is charged.
 
 Counted are the bytes of the reply and the steps of SQLite's virtual machine: some ten for each row
-that is read. No load of the machine changes them. `python -m tests.load.bench.dearest` measures the
+that is read. No load of the machine changes them. `python -m lab.bench.dearest` measures the
 time, on MariaDB too.
 """
 

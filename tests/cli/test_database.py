@@ -44,9 +44,9 @@ from bbs.storage.models import (
     Waiter,
 )
 from bbs.storage.schema import SchemaVersion, ServiceVersion
+from lab.attacks.copies import Restorer
 from tests.cli.case import BOARD, CommandCase
 from tests.database_case import SESSIONS, RulesCase, execute_once, on_both_databases
-from tests.load.attacks.copies import Restorer
 from tests.paths import FIXTURES
 
 
@@ -908,7 +908,7 @@ class RestoringWhatIsNotWhole(CopyCase):
             os.rename(self.file, self.mktemp())
 
     def test_copies_drawn_by_a_seed(self) -> None:
-        """`python -m tests.load.attacks --only copies` has more of them."""
+        """`python -m lab.attacks --only copies` has more of them."""
         folder = Path(self.mktemp())
         folder.mkdir()
         restorer = Restorer(folder, seed=7)

@@ -24,7 +24,7 @@ from bbs.protocols.commands import CommandTable, Role
 from bbs.protocols.line import Reply
 from bbs.storage.models import Place, Server, User
 from bbs.testing import MemoryBroker, Peer
-from tests.load.rolling.versions import BEFORE, WHEELS
+from lab.rolling.versions import BEFORE, WHEELS
 from tests.memory_service import POLICY, configuration
 from tests.slow_service import SlowService
 

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from lab.rolling.versions import environ
 from tests.docs.runbook import Command, fits
 from tests.integration.service import BIN, Process, Service, eventually
-from tests.load.rolling.versions import environ
 
 WITHIN = 150.0
 """Seconds for what a reader would look at again and again, on a machine that does much else."""

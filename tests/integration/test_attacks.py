@@ -16,11 +16,11 @@ from pathlib import Path
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from tests.load.attacks import report
-from tests.load.attacks.catalogue import ATTACKS
-from tests.load.attacks.filling import Template
-from tests.load.attacks.measure import besieged
-from tests.load.attacks.values import MEBIBYTE, Bounds, Outcome, Plan
+from lab.attacks import report
+from lab.attacks.catalogue import ATTACKS
+from lab.attacks.filling import Template
+from lab.attacks.measure import besieged
+from lab.attacks.values import MEBIBYTE, Bounds, Outcome, Plan
 
 GENEROUS = Bounds(10, 8000, 10, 15_000, turns=5, kept=48 * MEBIBYTE)
 
@@ -43,7 +43,7 @@ RUNS = 3
 
 SILENT = "silent-many-addresses"
 """An attack that is seen to work within seconds on any machine where its limit is taken out;
-`python -m tests.load.attacks --self-test` has all of them."""
+`python -m lab.attacks --self-test` has all of them."""
 
 UNLIMITED = replace(FLOODING, during=3.0, without=ATTACKS[SILENT].limits, settling=0.0)
 """An attacker of the least priority needs a while to make its connections."""

@@ -20,12 +20,12 @@ from typing import Any, cast
 
 from twisted.trial.unittest import SkipTest
 
+from lab.rolling.versions import environ, unpack
 from tests.integration.service import BIN, Person, Process, Service, eventually
 from tests.integration.shared import SharedCase, SharedService, forget_everybody
 from tests.integration.terminal import TAB, Terminal
 from tests.integration.test_conformance import conforms
 from tests.integration.test_telnet_gateway import Program
-from tests.load.rolling.versions import environ, unpack
 from tests.paths import CHECKOUT, CONFORMANCE, FIXTURES
 
 OLDER = "0.3.0"

@@ -17,8 +17,8 @@ from bbs.rules.membership import Member
 from bbs.rules.page_history import Event, EventKind, sentence
 from bbs.storage import migrations
 from bbs.storage.models import Server
+from lab.rolling.versions import environ, unpack
 from tests.database_case import on_both_databases
-from tests.load.rolling.versions import environ, unpack
 from tests.storage.test_migrations import MigrationCase
 
 OLDER = "0.3.0"

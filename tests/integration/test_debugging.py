@@ -13,6 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from bbs.core.addresses import Address
+from lab.rolling.people import Person, all_heard, befriended, counted
 from tests.installed import install
 from tests.integration.service import (
     START_TIMEOUT,
@@ -22,7 +23,6 @@ from tests.integration.service import (
     eventually,
     together,
 )
-from tests.load.rolling.people import Person, all_heard, befriended, counted
 from tests.paths import CHECKOUT
 
 PEOPLE = 20

@@ -1,6 +1,6 @@
 """A short share of the faults that `make soak` brings upon a whole service for an hour.
 
-What is broken, by whom it is used meanwhile and what is checked is in `tests/load/faults/`.
+What is broken, by whom it is used meanwhile and what is checked is in `lab/faults/`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.trial.unittest import TestCase
 
+from lab.faults.migrations import Cuts, cut_everywhere
+from lab.faults.run import Plan, carry_out
 from tests.integration.service import ServiceCase
-from tests.load.faults.migrations import Cuts, cut_everywhere
-from tests.load.faults.run import Plan, carry_out
 from tests.services import needed
 
 FAULTS = int(os.environ.get("BBS_TEST_FAULTS", "2"))
@@ -55,7 +55,7 @@ class Faults(ServiceCase):
 
 
 class KilledUpgrades(TestCase):
-    """One statement of each; `python -m tests.load.faults --migrations` takes all."""
+    """One statement of each; `python -m lab.faults --migrations` takes all."""
 
     timeout = 300
 

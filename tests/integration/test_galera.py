@@ -1,7 +1,7 @@
 """A cluster of Galera: one node is written to, and another one when that is gone.
 
 What a database promises at all is shown on a node by `python -m tests.services.on_galera`, and that
-nothing is lost while nodes are killed by `python -m tests.load.faults --database galera`.
+nothing is lost while nodes are killed by `python -m lab.faults --database galera`.
 """
 
 from __future__ import annotations

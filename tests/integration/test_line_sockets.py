@@ -289,7 +289,7 @@ class ProgramTests(SocketCase):
 
 class BenchmarkTests(SocketCase):
     async def test_silent_connections(self) -> None:
-        script = str(CHECKOUT / "tests/load/bench/silent_connections.py")
+        script = str(CHECKOUT / "lab/bench/silent_connections.py")
         where = ("127.0.0.1", str(self.port), str(os.getpid()))
         done = await run(sys.executable, script, *where, "--connections=50", "--pings=10")
         self.assertIn(b"50 silent connections", done.stdout)

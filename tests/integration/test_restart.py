@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+from lab.faults.parts import STATUS
 from tests.integration.service import (
     Person,
     Process,
@@ -14,7 +15,6 @@ from tests.integration.service import (
     eventually,
     lives,
 )
-from tests.load.faults.parts import STATUS
 
 ORPHANS_END = 60.0
 """Seconds in which the children of a killed parent end themselves."""

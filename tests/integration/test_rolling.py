@@ -1,5 +1,5 @@
 """A few people on a few app servers, while all of it goes over to the next version: a small one of
-`python -m tests.load.rolling`; and a login server that is to stop."""
+`python -m lab.rolling`; and a login server that is to stop."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from twisted.web.client import Agent, readBody
 
 from bbs.core.database_urls import BY_ANY
 from bbs.core.errors import Unavailable
+from lab.rolling.roll import Numbers, Rolling, Story, sections
 from tests.integration.service import ServiceCase, connect, eventually
 from tests.integration.test_ec2_service import CloudServiceCase
-from tests.load.rolling.roll import Numbers, Rolling, Story, sections
 from tests.services.servers import free_port
 
 

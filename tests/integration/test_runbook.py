@@ -14,6 +14,8 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectError
 
 from bbs import __version__
+from lab.faults.machine import Disk
+from lab.rolling.versions import BEFORE, unpack
 from tests.cloud import Cloud
 from tests.cloud.cloud import older_user_data
 from tests.docs.runbook import RUNBOOK, Block, blocks
@@ -30,8 +32,6 @@ from tests.integration.service import (
     wire_to,
 )
 from tests.integration.test_ec2_service import CloudService
-from tests.load.faults.machine import Disk
-from tests.load.rolling.versions import BEFORE, unpack
 from tests.paths import CHECKOUT
 from tests.services import OwnActiveMQ, OwnMariaDB
 from tests.services.servers import ActiveMQ, free_port, write_private

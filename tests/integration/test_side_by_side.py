@@ -10,6 +10,7 @@ from typing import Any
 
 from bbs import __version__
 from bbs.storage import migrations
+from lab.rolling.versions import BEFORE, environ, unpack
 from tests.integration.service import (
     BIN,
     START_TIMEOUT,
@@ -19,7 +20,6 @@ from tests.integration.service import (
     ServiceCase,
     eventually,
 )
-from tests.load.rolling.versions import BEFORE, environ, unpack
 from tests.paths import CHECKOUT
 from tests.services import needed
 

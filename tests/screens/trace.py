@@ -22,12 +22,12 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.logger import globalLogBeginner
 from twisted.python.failure import Failure
 
+from lab.bench.launch_share import configuration, granted, reached, reactor
+from lab.bench.processes import TWISTD, Failed, environment, own_database, process
 from tests.cloud import Cloud
 from tests.core.tracing.spans import Collector, Recorded, as_text, below, holes, tree
 from tests.integration.service import BIN
 from tests.integration.test_tracing import CONTAINERS
-from tests.load.bench.launch_share import configuration, granted, reached, reactor
-from tests.load.bench.processes import TWISTD, Failed, environment, own_database, process
 from tests.services import needed
 from tests.services.servers import free_port, write_private
 

@@ -31,9 +31,9 @@ from bbs.protocols.stomp import Broker
 from bbs.protocols.stomp.broker import BrokerLimits, Credential, EmbeddedBroker
 from bbs.protocols.stomp.connection import IConnectionOwner, StompConnection
 from bbs.protocols.stomp.frames import Frame
-from tests.load.attacks import dialects
-from tests.load.attacks.lying import nearly_a_frame
-from tests.load.attacks.mutations import cut_up
+from lab.attacks import dialects
+from lab.attacks.lying import nearly_a_frame
+from lab.attacks.mutations import cut_up
 
 INPUTS = int(os.environ.get("BBS_TEST_FRAMES", "3000"))
 

@@ -28,7 +28,7 @@ from lab.faults.world import DRIVERS
 from lab.rolling.versions import WHEELS, environ, unpack
 from tests.database_case import by_driver, execute_once
 from tests.paths import CHECKOUT
-from tests.storage.test_upgrade_0_1_0 import FIXTURES, load_dump
+from tests.storage.scenarios.test_upgrade_0_1_0 import FIXTURES, load_dump
 
 FIRST = "0.1.0"
 """The version whose databases are among the fixtures."""

@@ -43,7 +43,7 @@ from bbs.protocols.proxy_protocol import SIGNATURE, ProxiedFactory, parse
 from bbs.protocols.stomp.frames import VERSIONS, Frame, FrameCutter, FrameError, encode, writable
 from bbs.protocols.telnet import Negotiation, Options, Subnegotiation, TelnetCommand, TelnetReader
 from bbs.testing import MemoryService
-from tests.ui.gateway.test_streams import Typist
+from tests.ui.gateway.scenarios.test_streams import Typist
 from tests.web.case import PageCase
 
 Target = Callable[[bytes], None]

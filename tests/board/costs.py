@@ -587,7 +587,7 @@ HEAD = f"""\
 # Costs
 
 These tables have what each command of the board costs, in things that can be counted.
-`{PROGRAM}` writes them anew. `tests/board/test_costs.py` fails when
+`{PROGRAM}` writes them anew. `tests/board/scenarios/test_costs.py` fails when
 something costs more or less than this page says. A change of this page is a line in the commit's
 message.
 

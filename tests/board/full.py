@@ -2,8 +2,8 @@
 theirs takes there.
 
 `FullBoard` makes it, or a smaller one: with a `share` of a half everything is half as many.
-`ask_everything` asks for each command once, or more often. `tests/board/test_prices.py` compares
-what it takes with what it is charged; `lab/bench/dearest.py` measures the time.
+`ask_everything` asks for each command once, or more often. `scenarios/test_prices.py` compares what
+it takes with what it is charged; `lab/bench/dearest.py` measures the time.
 """
 
 from __future__ import annotations

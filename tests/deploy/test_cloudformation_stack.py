@@ -23,7 +23,7 @@ from tests.deploy.moto_case import client
 from tests.deploy.stack_case import MadeCase, StackCase, without
 from tests.deploy.stack_template import PROGRAMS, program, template, text, variables
 from tests.paths import CHECKOUT
-from tests.scaling.ec2.test_user_data import ScriptTestCase
+from tests.scaling.ec2.scenarios.test_user_data import ScriptTestCase
 
 SYSTEMD = CHECKOUT / "deploy/systemd"
 

@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.paths import CHECKOUT
-from tests.scaling.ec2.test_user_data import ScriptTestCase
+from tests.scaling.ec2.scenarios.test_user_data import ScriptTestCase
 
 DEPLOY = CHECKOUT / "deploy"
 IMAGE = DEPLOY / "image"

@@ -8,7 +8,7 @@ from pathlib import Path
 from bbs.config import load
 from bbs.scaling.ec2.instance_states import price
 from tests.paths import CHECKOUT
-from tests.scaling.ec2.test_user_data import ScriptTestCase
+from tests.scaling.ec2.scenarios.test_user_data import ScriptTestCase
 
 DOCS = CHECKOUT / "docs"
 HOURS = 730

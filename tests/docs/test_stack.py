@@ -7,7 +7,7 @@ from tests.deploy.stack_template import PATH, template
 from tests.deploy.test_cloudformation import ALERTS
 from tests.docs.aws_commands import strangers
 from tests.paths import CHECKOUT
-from tests.scaling.ec2.test_user_data import ScriptTestCase
+from tests.scaling.ec2.scenarios.test_user_data import ScriptTestCase
 
 PAGE = CHECKOUT / "docs/stack.md"
 README = PATH.parent / "README.md"

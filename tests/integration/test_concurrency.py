@@ -44,7 +44,7 @@ from bbs.rules.auth import Caller
 from bbs.rules.placement import Look
 from bbs.storage.database import read_only, rows
 from bbs.storage.models import Place, Server, Session, Suspension, User
-from tests.board.test_ids import ReservedIds, let_propose
+from tests.board.scenarios.test_ids import ReservedIds, let_propose
 from tests.database_case import SESSIONS, OnMySQL, RulesCase, on_both_databases
 from tests.integration.contestants import (
     ROUNDS,

@@ -44,8 +44,8 @@ from bbs.storage.models import Server
 from bbs.testing.provider import WarmMemoryProvider
 from tests.memory_service import POLICY
 from tests.rules.fleet_case import ONE, FleetCase
+from tests.scaling.scenarios.test_inventory import Cloud, Controller, logged
 from tests.scaling.test_events import RecordingBus
-from tests.scaling.test_inventory import Cloud, Controller, logged
 
 SCOPE = "ec2:fleet"
 INTERVAL = 2.0

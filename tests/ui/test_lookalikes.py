@@ -17,8 +17,8 @@ from bbs.ui.conversation import Conversation
 from bbs.ui.output import TextFormat
 from bbs.ui.script import IScriptConsole, Script
 from tests.client.case import LOGIN
+from tests.ui.scenarios.test_people import PeopleCase
 from tests.ui.test_conversation import Paper
-from tests.ui.test_people import PeopleCase
 
 WARNING = "! BOB is not your friend bob."
 

@@ -9,7 +9,7 @@ from typing import Any
 from bbs.core.values import Rate
 from bbs.storage.models import Server, Session, Suspension, User
 from bbs.testing import Peer
-from tests.limits.test_strangers_login import ATTACKER, HONEST, WRONG, StrangersCase
+from tests.limits.scenarios.test_strangers_login import ATTACKER, HONEST, WRONG, StrangersCase
 
 SUCCESS = "Success!"
 

@@ -15,7 +15,7 @@ from bbs.delivery.bus import MAX_HINT, MAX_ID, Bus
 from bbs.protocols.stomp.interfaces import Message
 from bbs.testing import MemoryBroker
 from bbs.testing.service import HINT_KEY
-from tests.delivery.test_hints import HintsCase
+from tests.delivery.scenarios.test_hints import HintsCase
 from tests.slow_service import BesideOlder
 
 DEEP = b"[" * 100_000

@@ -604,7 +604,7 @@ class Words(FairConversation):
 
 
 class Parts(FairConversation):
-    """Lists that come in parts, as `tests.client.test_parts` has them."""
+    """Lists that come in parts, as `tests.client.scenarios.test_parts` has them."""
 
     def setUp(self) -> None:
         super().setUp()

@@ -16,7 +16,7 @@ from bbs.scaling.controller import MOVE_PAUSE, MOVES_AT_ONCE
 from bbs.scaling.demand import UNKNOWN
 from bbs.storage.models import Lease, Place, Server, User
 from tests.memory_service import POLICY
-from tests.scaling.test_fleet_cloud import CloudCase, CloudInMemory
+from tests.scaling.scenarios.test_fleet_cloud import CloudCase, CloudInMemory
 
 AFTER = 120.0
 CAPACITY = 6

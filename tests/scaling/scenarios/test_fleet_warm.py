@@ -16,7 +16,7 @@ from bbs.scaling.observer import CONSISTENCY_GRACE
 from bbs.storage.models import Server
 from bbs.testing.provider import MemoryProvider, WarmMemoryProvider
 from tests.memory_service import POLICY, another_controller, memory_service
-from tests.scaling.test_fleet_cloud import AWAY, CloudCase, CloudInMemory
+from tests.scaling.scenarios.test_fleet_cloud import AWAY, CloudCase, CloudInMemory
 
 
 class WarmCloud(CloudInMemory, WarmMemoryProvider):

@@ -14,7 +14,7 @@ from bbs.rules.fleet_admin import DELAY, Blocker, By, Replacement, blocker_text
 from bbs.rules.servers import MOVED
 from bbs.storage.models import Place, Server
 from tests.memory_service import POLICY
-from tests.scaling.test_fleet_cloud import AWAY, CloudCase, CloudInMemory
+from tests.scaling.scenarios.test_fleet_cloud import AWAY, CloudCase, CloudInMemory
 
 CAPACITY = 4
 SERVERS = 3

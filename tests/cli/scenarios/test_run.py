@@ -13,7 +13,7 @@ from bbs.storage.models import Action
 from tests.cli.case import CommandCase, Main
 from tests.database_case import RulesCase, on_both_databases
 
-HERE = "tests.cli.test_run"
+HERE = "tests.cli.scenarios.test_run"
 
 
 class Rude(Refusal):

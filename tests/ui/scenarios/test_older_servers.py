@@ -9,7 +9,8 @@ from bbs.board import board
 from bbs.board.client.face import LEGACY
 from bbs.board.service import commands
 from bbs.framework import Service
-from tests.ui import test_conversation, test_people, test_script
+from tests.ui import test_conversation, test_script
+from tests.ui.scenarios import test_people
 
 NEWER = {each.name for each in commands} - {each.name for each in (*LEGACY.first, *LEGACY.later)}
 """Commands of the board that servers up to version 0.3.0 do not know, nor clients of them."""

@@ -48,7 +48,7 @@ OFTEN = BBS_TEST_ROUNDS=20 BBS_TEST_KILLS=50 BBS_TEST_OUTAGE=60 BBS_TEST_LAUNCHE
 	BBS_TEST_EXAMPLES=1000 BBS_TEST_STREAMS=10000 BBS_TEST_FRAMES=500000 \
 	BBS_TEST_ILL=3600
 
-.PHONY: up up-ec2 check lint ruff mypy mypy-tests imports bandit audit test soak bench docs news clean
+.PHONY: up up-ec2 check quick lint ruff mypy mypy-tests imports bandit audit test soak bench docs news clean
 
 up: $(VENV)/installed
 	exec $(BIN)/bbs up $(ARGS)
@@ -83,6 +83,10 @@ check:
 	$(MAKE) --no-print-directory --jobs $(JOBS) --output-sync lint
 	$(BIN)/python -m tests.run --jobs $(JOBS) $(if $(ALL),$(FAST),$(TOUCHED))
 	@$(BIN)/python tests/audit.py --say $(AUDITED)
+
+# The fast tests alone, as .ci/run has them on each other version of Python that is installed.
+quick: $(VENV)/installed-for-tests
+	$(BIN)/python -m tests.run --jobs $(JOBS) $(FAST)
 
 test:
 	$(MAKE) --no-print-directory --jobs $(JOBS) --output-sync lint

@@ -74,7 +74,7 @@ def main() -> int:
     options = parser.parse_args()
     runner = TimedRunner(TreeReporter, options.jobs, [])
     with processor_time.measured() as costs_by_test:
-        result = runner.run(TestLoader().loadByNames(options.names))
+        result = runner.run(TestLoader().loadByNames(options.names, recurse=True))
         costs = costs_by_test()
     report(costs, runner.seconds)
     too_dear: list[str] = []

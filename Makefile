@@ -20,6 +20,8 @@ BIN = $(VENV)/bin
 FAST = $$($(BIN)/python -m tests.touched --all)
 TOUCHED = $$($(BIN)/python -m tests.touched $(if $(SINCE),--since $(SINCE)))
 JOBS = 2
+# With the servers of the tests, more is run than the budgets are for.
+BUDGETS = $(if $(BBS_TEST_MYSQL_URL),,--budgets check)
 # They mostly wait for servers that start, so they run side by side; attackers take what there is of
 # the machine, and run alone. What they reach is not measured, as that halves the speed of servers.
 REAL = $(filter-out $(ATTACKS),$(sort $(subst /,.,$(patsubst %.py,%,$(shell find \
@@ -81,7 +83,7 @@ audit:
 
 check:
 	$(MAKE) --no-print-directory --jobs $(JOBS) --output-sync lint
-	$(BIN)/python -m tests.run --jobs $(JOBS) $(if $(ALL),$(FAST),$(TOUCHED))
+	$(BIN)/python -m tests.run --jobs $(JOBS) $(BUDGETS) $(if $(ALL),$(FAST),$(TOUCHED))
 	@$(BIN)/python tests/audit.py --say $(AUDITED)
 
 # The fast tests alone, as .ci/run has them on each other version of Python that is installed.

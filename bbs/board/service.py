@@ -7,6 +7,7 @@ from bbs.board import (
     announcements,
     blocks,
     empty_groups,
+    errors,
     expiry,
     former,
     friendships,
@@ -141,6 +142,9 @@ def sweep(now: float) -> int:
     )
 
 
+OWNERS = (errors.NoSuchTarget, errors.NotTheOwner, errors.NoSuchUser)
+"""What the commands of owners have in common."""
+
 commands = CommandTable(
     Command(
         "invite <user> <id>",
@@ -148,9 +152,27 @@ commands = CommandTable(
         notify,
         rule=friendships.invite,
         bounded="two rows, and a note of when it was told",
+        refuses=(
+            errors.NoSuchUser,
+            errors.InvitesSelf,
+            errors.TakesNothing,
+            errors.YouHaveBlocked,
+            errors.AlreadyFriends,
+            errors.AlreadyInvited,
+            errors.InvitedBy,
+            errors.TooManyFriends,
+            errors.HasTooManyFriends,
+            errors.TooManyInvitations,
+            errors.HasTooManyInvitations,
+            errors.InvitesTooMany,
+        ),
     ),
     Command(
-        "list-invite <user>", Role.APP, rule=friendships.invitations, reply=replies.Invitations
+        "list-invite <user>",
+        Role.APP,
+        rule=friendships.invitations,
+        reply=replies.Invitations,
+        refuses=(),
     ),
     Command(
         "accept-invite <user> <id>",
@@ -158,10 +180,15 @@ commands = CommandTable(
         notify,
         rule=friendships.accept,
         bounded="two rows for two",
+        refuses=(errors.NotInvitedBy, errors.TooManyFriends, errors.HasTooManyFriends),
     ),
-    Command("list-friend <user>", Role.APP, rule=friendships.friends, reply=replies.Friends),
-    Command("post <user> <message>", Role.APP, tell_post, rest=True, rule=posts.post),
-    Command("receive-post <user>", Role.APP, rule=posts.friends_posts, reply=replies.Feed),
+    Command(
+        "list-friend <user>", Role.APP, rule=friendships.friends, reply=replies.Friends, refuses=()
+    ),
+    Command("post <user> <message>", Role.APP, tell_post, rest=True, rule=posts.post, refuses=()),
+    Command(
+        "receive-post <user>", Role.APP, rule=posts.friends_posts, reply=replies.Feed, refuses=()
+    ),
     Command(
         "send <user> <friend> <message>",
         Role.APP,
@@ -169,38 +196,116 @@ commands = CommandTable(
         rest=True,
         rule=messages.send,
         bounded="a message and its delivery to one reader",
+        refuses=(
+            errors.NoSuchFriend,
+            errors.TakesNothing,
+            errors.NotFriends,
+            errors.NotOnline,
+            errors.InboxFull,
+            errors.StoredTooMuch,
+        ),
     ),
     Command(
-        "create-group <user> <group>", Role.APP, hear_group, rule=groups.create, bounded="two rows"
+        "create-group <user> <group>",
+        Role.APP,
+        hear_group,
+        rule=groups.create,
+        bounded="two rows",
+        refuses=(
+            errors.InvalidGroup,
+            errors.GroupExists,
+            errors.LooksLikeAnother,
+            errors.TooManyGroups,
+            errors.TooManyJoined,
+        ),
     ),
-    Command("list-group <user>", Role.APP, rule=groups.all_groups, reply=replies.GroupNames),
-    Command("list-joined <user>", Role.APP, rule=groups.joined, reply=replies.GroupNames),
-    Command("join-group <user> <group>", Role.APP, tell_joined, rule=groups.join),
     Command(
-        "send-group <user> <group> <message>", Role.APP, hint, rest=True, rule=messages.send_group
+        "list-group <user>", Role.APP, rule=groups.all_groups, reply=replies.GroupNames, refuses=()
     ),
-    Command("history <user> <name>", Role.APP, rule=history.history, reply=replies.History),
+    Command(
+        "list-joined <user>", Role.APP, rule=groups.joined, reply=replies.GroupNames, refuses=()
+    ),
+    Command(
+        "join-group <user> <group>",
+        Role.APP,
+        tell_joined,
+        rule=groups.join,
+        refuses=(
+            errors.NoSuchGroup,
+            errors.AlreadyMember,
+            errors.PrivateGroup,
+            errors.GroupFull,
+            errors.TooManyJoined,
+        ),
+    ),
+    Command(
+        "send-group <user> <group> <message>",
+        Role.APP,
+        hint,
+        rest=True,
+        rule=messages.send_group,
+        refuses=(errors.NoSuchTarget, errors.NotMember, errors.StoredTooMuch),
+    ),
+    Command(
+        "history <user> <name>",
+        Role.APP,
+        rule=history.history,
+        reply=replies.History,
+        refuses=(errors.NoSuchFriend, errors.NotFriends, errors.NotMember),
+    ),
     Command(
         "history-group <user> <group>",
         Role.APP,
         rule=history.of_group,
         listed=False,
         reply=replies.History,
+        refuses=(errors.NoSuchTarget, errors.NotMember),
     ),
-    Command("who <user>", Role.APP, rule=friendships.who, reply=replies.Presence),
-    Command("unfriend <user> <friend>", Role.APP, rule=friendships.unfriend, bounded="two rows"),
-    Command("decline-invite <user> <id>", Role.APP, rule=friendships.decline, bounded="two rows"),
-    Command("decline-all <user>", Role.APP, say_done, rule=friendships.decline_all),
+    Command("who <user>", Role.APP, rule=friendships.who, reply=replies.Presence, refuses=()),
+    Command(
+        "unfriend <user> <friend>",
+        Role.APP,
+        rule=friendships.unfriend,
+        bounded="two rows",
+        refuses=(errors.NotFriends,),
+    ),
+    Command(
+        "decline-invite <user> <id>",
+        Role.APP,
+        rule=friendships.decline,
+        bounded="two rows",
+        refuses=(errors.NotInvitedBy,),
+    ),
+    Command("decline-all <user>", Role.APP, say_done, rule=friendships.decline_all, refuses=()),
     Command(
         "block <user> <id>",
         Role.APP,
         rule=blocks.block,
         bounded="a row; what is ended are six rows at most",
+        refuses=(errors.NoSuchUser, errors.BlocksSelf, errors.TooManyBlocked),
     ),
-    Command("unblock <user> <id>", Role.APP, rule=blocks.unblock, bounded="a row"),
-    Command("list-block <user>", Role.APP, rule=blocks.blocks, reply=replies.Blocked),
-    Command("leave-group <user> <group>", Role.APP, tell_left, rule=groups.leave),
-    Command("list-member <user> <group>", Role.APP, rule=groups.members, reply=replies.Members),
+    Command(
+        "unblock <user> <id>",
+        Role.APP,
+        rule=blocks.unblock,
+        bounded="a row",
+        refuses=(errors.NoSuchUser, errors.NotBlocked),
+    ),
+    Command("list-block <user>", Role.APP, rule=blocks.blocks, reply=replies.Blocked, refuses=()),
+    Command(
+        "leave-group <user> <group>",
+        Role.APP,
+        tell_left,
+        rule=groups.leave,
+        refuses=(errors.NotMember,),
+    ),
+    Command(
+        "list-member <user> <group>",
+        Role.APP,
+        rule=groups.members,
+        reply=replies.Members,
+        refuses=(errors.NotMember,),
+    ),
     Command(
         "mail <user> <friend> <message>",
         Role.APP,
@@ -208,14 +313,34 @@ commands = CommandTable(
         rest=True,
         rule=messages.mail,
         bounded="a message and its delivery to one reader",
+        refuses=(
+            errors.NoSuchFriend,
+            errors.TakesNothing,
+            errors.NotFriends,
+            errors.InboxFull,
+            errors.StoredTooMuch,
+        ),
     ),
     Command(
-        "set-status <user> [<text>]", Role.APP, tell_status, rest=True, rule=friendships.set_status
+        "set-status <user> [<text>]",
+        Role.APP,
+        tell_status,
+        rest=True,
+        rule=friendships.set_status,
+        refuses=(errors.InvalidStatus,),
     ),
-    Command("new <user>", Role.APP, rule=user_stats.summary, reply=replies.New),
-    Command("posts <user>", Role.APP, note_read, rule=unread.of_friends, reply=replies.Posts),
-    Command("my-posts <user>", Role.APP, rule=threads.own_posts, reply=replies.Posts),
-    Command("thread <user> <post>", Role.APP, rule=threads.thread, reply=replies.Posts),
+    Command("new <user>", Role.APP, rule=user_stats.summary, reply=replies.New, refuses=()),
+    Command(
+        "posts <user>", Role.APP, note_read, rule=unread.of_friends, reply=replies.Posts, refuses=()
+    ),
+    Command("my-posts <user>", Role.APP, rule=threads.own_posts, reply=replies.Posts, refuses=()),
+    Command(
+        "thread <user> <post>",
+        Role.APP,
+        rule=threads.thread,
+        reply=replies.Posts,
+        refuses=(errors.NoSuchPost,),
+    ),
     Command(
         "reply <user> <post> <message>",
         Role.APP,
@@ -223,8 +348,15 @@ commands = CommandTable(
         rest=True,
         rule=threads.reply,
         reply=replies.Published,
+        refuses=(errors.NoSuchPost, errors.AcceptsNoMessages),
     ),
-    Command("delete-post <user> <post>", Role.APP, tell_post, rule=threads.delete_post),
+    Command(
+        "delete-post <user> <post>",
+        Role.APP,
+        tell_post,
+        rule=threads.delete_post,
+        refuses=(errors.NoSuchPost, errors.NotYourPost),
+    ),
     Command(
         "post-group <user> <group> <message>",
         Role.APP,
@@ -232,30 +364,78 @@ commands = CommandTable(
         rest=True,
         rule=threads.post_in_group,
         reply=replies.Published,
+        refuses=(errors.NoSuchTarget, errors.NotMember),
     ),
     Command(
-        "group-posts <user> <group>", Role.APP, note_read, rule=unread.of_group, reply=replies.Posts
+        "group-posts <user> <group>",
+        Role.APP,
+        note_read,
+        rule=unread.of_group,
+        reply=replies.Posts,
+        refuses=(errors.NoSuchTarget, errors.NotMember),
     ),
-    Command("groups <user>", Role.APP, rule=groups.described, reply=replies.Groups),
+    Command("groups <user>", Role.APP, rule=groups.described, reply=replies.Groups, refuses=()),
     Command(
         "set-topic <user> <group> [<text>]",
         Role.APP,
         tell_group,
         rest=True,
         rule=ownership.set_topic,
+        refuses=(*OWNERS, errors.TopicTooLong),
     ),
-    Command("close-group <user> <group>", Role.APP, rule=ownership.close_group, bounded="a row"),
-    Command("open-group <user> <group>", Role.APP, rule=ownership.open_group, bounded="a row"),
+    Command(
+        "close-group <user> <group>",
+        Role.APP,
+        rule=ownership.close_group,
+        bounded="a row",
+        refuses=(*OWNERS,),
+    ),
+    Command(
+        "open-group <user> <group>",
+        Role.APP,
+        rule=ownership.open_group,
+        bounded="a row",
+        refuses=(*OWNERS,),
+    ),
     Command(
         "invite-group <user> <group> <id>",
         Role.APP,
         notify,
         rule=ownership.invite,
         bounded="a row, and a note of when it was told",
+        refuses=(
+            *OWNERS,
+            errors.InvitesSelf,
+            errors.AcceptsNoMessages,
+            errors.YouHaveBlocked,
+            errors.IsMember,
+            errors.AlreadyInvited,
+            errors.GroupHasTooManyInvitations,
+            errors.HasTooManyInvitations,
+            errors.InvitesTooMany,
+        ),
     ),
-    Command("kick <user> <group> <id>", Role.APP, tell_kicked, rule=ownership.kick),
-    Command("give-group <user> <group> <id>", Role.APP, rule=ownership.give, bounded="a row"),
-    Command("delete-group <user> <group>", Role.APP, tell_left, rule=ownership.delete),
+    Command(
+        "kick <user> <group> <id>",
+        Role.APP,
+        tell_kicked,
+        rule=ownership.kick,
+        refuses=(*OWNERS, errors.KicksSelf, errors.IsNotMember),
+    ),
+    Command(
+        "give-group <user> <group> <id>",
+        Role.APP,
+        rule=ownership.give,
+        bounded="a row",
+        refuses=(*OWNERS, errors.AlreadyOwner, errors.IsNotMember, errors.HasTooManyGroups),
+    ),
+    Command(
+        "delete-group <user> <group>",
+        Role.APP,
+        tell_left,
+        rule=ownership.delete,
+        refuses=(*OWNERS,),
+    ),
 )
 
 

@@ -142,6 +142,7 @@ def _tell_ended(ask: Ask, caller: auth.Caller) -> None:
     Role.LOGIN,
     rule=accounts.log_out,
     bounded="sessions, a place, and up to 1,000 channels that are heard",
+    refuses=(),
 )
 async def logout(ask: Ask, caller: auth.Caller) -> Reply:
     _tell_ended(ask, caller)
@@ -177,6 +178,7 @@ async def delete(ask: Ask) -> Reply:
     "change-password <user> <old> <new>",
     Role.LOGIN,
     bounded="a hash, and `sessions_per_user` sessions; `failed_logins` is its price",
+    refuses=(WrongCredentials, accounts.PasswordTooShort, accounts.PasswordTooLong),
 )
 async def change_password(ask: Ask, old: str, new: str) -> Reply:
     """Change the password, and end the user's other sessions.
@@ -207,7 +209,14 @@ async def change_password(ask: Ask, old: str, new: str) -> Reply:
     return success()
 
 
-@commands.command("locate <user>", Role.LOGIN, harmless=True, by_itself=True, bounded="an address")
+@commands.command(
+    "locate <user>",
+    Role.LOGIN,
+    harmless=True,
+    by_itself=True,
+    bounded="an address",
+    refuses=(),
+)
 async def tell_where(ask: Ask) -> Reply:
     """Say where the user is served; find a new place if the server is gone."""
     return Reply({"status": 0, "app_server": _address(ask, await locate(ask))})

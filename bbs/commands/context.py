@@ -133,7 +133,8 @@ class ServerContext:
     measure times. `described` is the service's presentation in the reply to `commands`, and
     `settings` the section of the configuration that the service declares. `extensions` has the
     extension of each command that the service does not have itself. `on_register` is the rule for
-    new accounts.
+    new accounts. `undeclared` is called with a line about each answer that is not as its command
+    declares it; None: nothing is compared.
     """
 
     service: Service
@@ -152,6 +153,7 @@ class ServerContext:
     extensions: Mapping[str, LoadedExtension] = field(default_factory=dict)
     on_register: Callable[[int], object] | None = None
     traces: RequestTraces = field(default_factory=RequestTraces)
+    undeclared: Callable[[str], object] | None = None
 
     @property
     def role(self) -> Role:

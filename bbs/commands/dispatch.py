@@ -21,6 +21,7 @@ from zope.interface import implementer
 from bbs.commands.accounts import locate
 from bbs.commands.context import Ask, AskLoginServer, Moved, ServerContext, failure, success
 from bbs.commands.cost_limits import ELSEWHERE, Deposit, Payer, UserPayer
+from bbs.commands.declared import Tell, compare_refusal, compare_reply
 from bbs.core import audit, tracing
 from bbs.core.errors import DiskFull, Refusal, Unavailable
 from bbs.core.values import Trouble
@@ -84,6 +85,7 @@ class Dispatcher:
         self._guards = {command.name: _guard(command, home) for command in home.table}
         self._costs = {command.name: costs_of_command(command) for command in home.table}
         self._seconds, self._slow = home.timing.seconds, home.database.slow
+        self._reply = _reply if home.undeclared is None else partial(_compared, home.undeclared)
         self._patient = {
             command.name
             for command in home.table
@@ -206,7 +208,7 @@ class Dispatcher:
                 took = self._seconds() - began
                 if took >= self._slow.after and command.name not in self._patient:
                     self._note_slow(command, took)
-            return self._charged(_reply(command, result), None, ask.connection)
+            return self._charged(self._reply(command, result), None, ask.connection)
         except Refusal as error:
             return self._refuse(error, request, ask.connection)
         except Exception as error:
@@ -248,7 +250,7 @@ class Dispatcher:
                 noted = run(touch, caller.id, caller.session, caller.now)
             noted.addErrback(lambda failure: failure.trap(Refusal))
         if outcome.served and command.handler is None:
-            return self._charged(_reply(command, outcome.result), token, connection, paid)
+            return self._charged(self._reply(command, outcome.result), token, connection, paid)
         ask = Ask(self._home, command, connection, caller.now, caller)
         return begin(self._for_user(ask, request, outcome, paid))
 
@@ -272,7 +274,7 @@ class Dispatcher:
             took = self._seconds() - began
             if took >= self._slow.after and command.name not in self._patient:
                 self._note_slow(command, took)
-        return self._charged(_reply(command, result), request.token, ask.connection, paid)
+        return self._charged(self._reply(command, result), request.token, ask.connection, paid)
 
     def _charged(
         self, reply: Reply, token: str | None, connection: IConnection, paid: float = 1.0
@@ -318,6 +320,8 @@ class Dispatcher:
         return Moved(seat.address) if seat else AskLoginServer()
 
     def _refuse(self, error: Refusal, request: Request, connection: IConnection) -> Reply:
+        if self._home.undeclared is not None:
+            compare_refusal(request.command, error, self._home.undeclared)
         # Clients, older ones too, know that they may try everything else again.
         if isinstance(error, DiskFull) and not self._costs[request.command.name].by_text:
             error = Unavailable()
@@ -467,6 +471,10 @@ def _reply(command: Command, result: object) -> Reply:
     if result.body.get("status") not in (0, 1) or "event" in result.body:
         raise ValueError(f"{command.name} returned a reply without a status, or with an event")
     return result
+
+
+def _compared(undeclared: Tell, command: Command, result: object) -> Reply:
+    return compare_reply(command, _reply(command, result), undeclared)
 
 
 def _end_span(result: Reply | Failure, span: tracing.ISpan) -> Reply | Failure:

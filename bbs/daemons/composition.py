@@ -67,6 +67,8 @@ class Runtime:
     :ivar wall: stamps what is stored, in seconds since the epoch: the service's clock (`clock`).
     :ivar hint_key: signs the hints of all servers of the service.
     :ivar admission: decides who may connect to the process; None: a server has one of its own.
+    :ivar undeclared: called with a line about each answer that a command does not declare; None:
+        nothing is compared.
     """
 
     service: Service
@@ -77,6 +79,7 @@ class Runtime:
     wall: Callable[[], float]
     hint_key: bytes
     admission: Admission | None = None
+    undeclared: Callable[[str], object] | None = None
 
     @cached_property
     def clock(self) -> ServiceClock:
@@ -432,6 +435,7 @@ def make_context(
         ),
         parts=parts,
         timing=timing or Timing(runtime.reactor.seconds),
+        undeclared=runtime.undeclared,
     )
 
 

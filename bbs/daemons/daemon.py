@@ -345,8 +345,10 @@ class Daemon(TwistedService):
     async def runtime(self, database: Database, stomp: IStomp) -> Runtime:
         service, config, reactor = self.service, self.config, self.reactor
         hint_key = await database.run_at_start(fleets.hint_key)
+        undeclared = None if self.debug is None else self.debug.tell
         self.base = Runtime(
-            service, config, database, stomp, reactor, self.wall, hint_key, self.admission
+            *(service, config, database, stomp, reactor, self.wall, hint_key, self.admission),
+            undeclared,
         )
         return self.base
 

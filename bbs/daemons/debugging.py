@@ -72,6 +72,12 @@ class DebugReport(Service):
         with suppress(OSError):
             self._socket.sendto(report, self._path)
 
+    def tell(self, line: str) -> None:
+        """Report a line about what the service declares, once."""
+        if line not in self._seen:
+            self._seen.add(line)
+            _log.warn("{line}", line=line, for_developers=True)
+
     def watch(self, database: Database, schema: Schema) -> None:
         """Report slow calls of `database` and their slowest statements, and statements that read a
         whole table of `schema`."""

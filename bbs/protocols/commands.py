@@ -11,7 +11,7 @@ the checks of a request follow from it. A service declares its commands here and
 
 import enum
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -66,7 +66,9 @@ class Command:
     ended: it does not show that the user is there.
 
     `reply` is a dataclass that describes the members of the reply (`bbs.protocols.reply_types`),
-    for typed clients and the description of the service. Nothing compares replies with it.
+    for typed clients and the description of the service. `refuses` are the refusals that its rule
+    and handler may raise, beside those of the framework; None: they are not declared. Tests and
+    `up --debug` compare answers with both.
 
     `bounded` says why the command costs the same whatever is stored, if the price of its rule
     (`bbs.framework.costs`) does not grow with the result: a phrase, such as "one row". Nothing
@@ -86,6 +88,7 @@ class Command:
     by_itself: bool = False
     reply: type[Any] | None = None
     bounded: str = ""
+    refuses: Sequence[type[Refusal]] | None = None
     name: str = field(init=False)
     takes_user: bool = field(init=False)
     parameters: tuple[str, ...] = field(init=False)
@@ -108,6 +111,7 @@ class Command:
             (isinstance(self.role, Role), f"{self.role!r} is not a Role"),
             (rule is None or is_for_threads(rule), "the rule must be a plain function"),
             (handler is None or callable(handler), "the handler must be a coroutine function"),
+            (_are_refusals(self.refuses), "refuses are classes of Refusal, (class,) if one"),
         ):
             if not is_right:
                 raise ValueError(f"{self.usage!r}: {needed}")
@@ -162,6 +166,14 @@ class Command:
         return None, tuple(words)
 
 
+def _are_refusals(refuses: object) -> bool:
+    if refuses is None:
+        return True
+    return isinstance(refuses, (tuple, list)) and all(
+        isinstance(each, type) and issubclass(each, Refusal) for each in refuses
+    )
+
+
 @dataclass(frozen=True)
 class Request:
     """One parsed line.
@@ -212,9 +224,11 @@ class CommandTable:
         by_itself: bool = False,
         reply: type[Any] | None = None,
         bounded: str = "",
+        refuses: Sequence[type[Refusal]] | None = None,
     ) -> Callable[[_H], _H]:
         """Declare the decorated function as the handler of a command. `usage`, `role`, `rest`,
-        `rule`, `listed`, `harmless`, `by_itself`, `reply` and `bounded` are as in `Command`.
+        `rule`, `listed`, `harmless`, `by_itself`, `reply`, `bounded` and `refuses` are as in
+        `Command`.
 
         :raises ValueError: one of these is malformed, or the name of the command is taken.
         """
@@ -228,6 +242,7 @@ class CommandTable:
             by_itself=by_itself,
             reply=reply,
             bounded=bounded,
+            refuses=refuses,
         )
 
         def declare(handler: _H) -> _H:

@@ -10,8 +10,9 @@ type is `str`, `int`, `float`, `bool`, `None`, `object` (any JSON), `list[…]`,
 `dict[str, …]` (or `Sequence` and `Mapping`), another such dataclass, or several of these with `|`.
 A member whose field has a default may be missing. A reply may have members without a field.
 
-Nothing compares a server's replies with them. `bbs.cli.description` writes a client and a
-description from them, and that client reads replies by `read`.
+Servers of tests and of `up --debug` compare replies with them (`bbs.commands.declared`), and others
+do not. `bbs.cli.description` writes a client and a description from them, and that client reads
+replies by `read`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from keyword import iskeyword
+from reprlib import repr as short
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -135,6 +137,25 @@ def _check_default(record: type, member: Member) -> None:
     except (TypeError, ValueError):
         reason = f"the default of {member.field} is not JSON: {default!r}"
         raise ValueError(f"{record.__name__}: {reason}") from None
+
+
+def misfit(record: type, line: bytes) -> str:
+    """Say where a reply, as it is on the wire, does not fit the record; "" if it does."""
+    value = json.loads(line)
+    for each in members(record):
+        if each.name not in value:
+            if each.needed:
+                return f"{each.name} is missing"
+            continue
+        try:
+            _read(each.kind, value[each.name])
+        except TypeError:
+            return f"{each.name} is {short(value[each.name])}, and not {_shown(each.kind)}"
+    return ""
+
+
+def _shown(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) else str(kind)
 
 
 def read(kind: type[T], value: object) -> T:

@@ -27,6 +27,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from bbs import __version__
+from bbs.commands import declared
 from bbs.commands.background import start_daemons
 from bbs.commands.extensions import extended
 from bbs.commands.service import Service
@@ -162,7 +163,8 @@ class MemoryAppServer:
 
 class MemoryService:
     """A login server of `service` with its fleet. App servers appear as they are launched, unless a
-    test sets `boots` to False. Each reports the port that `listen` returns for its factory, by
+    test sets `boots` to False. An answer that its command does not declare (`Command.reply`,
+    `Command.refuses`) is an error. Each reports the port that `listen` returns for its factory, by
     default 20001 and so on; a test may let it listen there.
 
     :param config: by default `Configuration`'s defaults, but without rates of commands, deliveries
@@ -179,6 +181,8 @@ class MemoryService:
     :ivar database_ahead: the same of the database's own clock; None for a database without one, as
         an SQLite file.
     """
+
+    _undeclared: Callable[[str], object] | None = staticmethod(declared.fail)
 
     def __init__(
         self,
@@ -342,7 +346,16 @@ class MemoryService:
         stomp, seconds = self.broker.client(), self.clock.seconds
         wall = ServiceClock(self.wall, seconds, self._database_time)
         self.database.run(clock.read).addCallback(wall.hear, seconds())
-        return Runtime(self._service, self.config, self.database, stomp, self.clock, wall, HINT_KEY)
+        return Runtime(
+            self._service,
+            self.config,
+            self.database,
+            stomp,
+            self.clock,
+            wall,
+            HINT_KEY,
+            undeclared=self._undeclared,
+        )
 
     def _database_time(self) -> float | None:
         ahead = self.database_ahead

@@ -1,0 +1,67 @@
+"""`docs/protocol.md`: the refusals of the board's commands, as their declarations have them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.board import board, errors
+from bbs.commands.common import all_commands
+from bbs.framework import Refusal
+from tests.paths import CHECKOUT
+
+PAGE = CHECKOUT / "docs/protocol.md"
+
+ROW = re.compile(r"^\| (`[^|]*`) \|[^|]*\| ([^|]*) \|$", re.MULTILINE)
+OWNERS = re.compile(r"Rules as of owners: (.*?)\. Whoever")
+ELSEWHERE = re.compile(r"`(history-group) <user> <group>` .*own rules: (.*?)\)")
+
+UNTOLD = (errors.LooksLikeAnother,)
+"""Refusals of which the page tells for `register`, if the operator has them."""
+
+
+def texts(cell: str, rows: Mapping[str, Sequence[str]]) -> list[str]:
+    """The texts of the refusals in a cell, with `<>` for what is filled in."""
+    found = []
+    for part in cell.split("; "):
+        if reference := re.match(r"those of `([a-z-]+)` without `(.*)`", part):
+            found += [each for each in rows[reference[1]] if each != _plain(reference[2])]
+        elif part == "as of owners":
+            found += rows["owners"]
+        elif text := re.match(r"`(.*?)`", part):
+            found.append(_plain(text[1]))
+    return found
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"<[a-z]+>|\b\d+\b", "<>", text)
+
+
+def documented(page: str) -> Mapping[str, Sequence[str]]:
+    """The texts of the refusals of each command, in the page's order."""
+    rows: dict[str, Sequence[str]] = {"owners": texts(OWNERS.search(page)[1], {})}  # type: ignore[index]
+    for usages, cell in (*ROW.findall(page), *ELSEWHERE.findall(page)):
+        for name in re.findall(r"`([a-z-]+)[ `]", f"`{usages.strip('`')}`"):
+            rows[name] = texts(cell, rows)
+    return rows
+
+
+def declared(refuses: Sequence[type[Refusal]]) -> list[str]:
+    return [each.text.replace("{}", "<>") for each in refuses if each not in UNTOLD]
+
+
+class Refusals(SynchronousTestCase):
+    def test_each_commands_in_their_order(self) -> None:
+        page = documented(PAGE.read_text("utf-8"))
+        for command in all_commands(board):
+            if command.refuses is not None and command.name in page:
+                self.assertEqual(page[command.name], declared(command.refuses), command.name)
+
+    def test_all_of_the_board_declare_theirs(self) -> None:
+        page = documented(PAGE.read_text("utf-8"))
+        for table in board.commands:
+            for command in table:
+                self.assertIsNotNone(command.refuses, command.name)
+                self.assertIn(command.name, page)

@@ -77,3 +77,9 @@ def configuration(policy: Policy, gateway_secret: str = "") -> Configuration:
         messages=Messages(message_retention=1000.0),
     )
     return replace(config, telnet=replace(config.telnet, secret=gateway_secret))
+
+
+class AsInProduction(MemoryService):
+    """Compares no answers with what commands declare."""
+
+    _undeclared = None

@@ -408,7 +408,8 @@ class _Spec:
                 "channel": {"$ref": channel},
                 "messages": [{"$ref": f"{channel}/messages/{each}"} for each in (reply, "failure")],
             },
-            "x-command": {
+            "x-command": _refuses(command)
+            | {
                 "usage": command.usage,
                 "server": command.role.value,
                 "user": command.takes_user,
@@ -560,6 +561,13 @@ def _key(name: str) -> str:
 
 
 _FRAMEWORK = {f"bbs.{room}" for room in ("core", "protocols", "limits", "rules", "commands")}
+
+
+def _refuses(command: Command) -> dict[str, Any]:
+    """The refusals that a command declares, by their codes, beside those of every command."""
+    if command.refuses is None:
+        return {}
+    return {"refuses": {each.code: each.text for each in command.refuses}}
 
 
 def _codes(commands: Sequence[Command]) -> Mapping[str, str]:

@@ -1,8 +1,8 @@
 """Compares what commands really answer with what they declare: the members of replies with
 `Command.reply`, and refusals with `Command.refuses`.
 
-Servers of tests (`MemoryService`) and of `up --debug` do. In production nothing is compared, and no
-command costs more.
+Servers of tests do (`MemoryService`, and processes with `COMPARE` in their environment), and those
+of `up --debug`. In production nothing is compared, and no command costs more.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ from bbs.protocols.commands import Command, UnknownCommand, WrongUsage
 from bbs.protocols.line import Reply
 from bbs.protocols.reply_types import misfit
 from bbs.rules.placement import TooManyPlaces
+
+COMPARE = "TXBBS_COMPARE"
+"""The variable by which a server makes an answer that is not declared an error. (`BBS_…` are keys
+of the configuration.)"""
 
 FRAMEWORK = (
     *(AskLoginServer, Moved, NotLoggedIn, RequestTimedOut, TooManyAttempts, TooManyConnections),

@@ -25,6 +25,7 @@ from twisted.internet.interfaces import (
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
+from bbs.commands import declared
 from bbs.commands.background import start_daemons
 from bbs.commands.context import ServerContext
 from bbs.commands.extensions import extended
@@ -345,7 +346,9 @@ class Daemon(TwistedService):
     async def runtime(self, database: Database, stomp: IStomp) -> Runtime:
         service, config, reactor = self.service, self.config, self.reactor
         hint_key = await database.run_at_start(fleets.hint_key)
-        undeclared = None if self.debug is None else self.debug.tell
+        undeclared = declared.fail if os.environ.get(declared.COMPARE) else None
+        if self.debug is not None:
+            undeclared = self.debug.tell
         self.base = Runtime(
             *(service, config, database, stomp, reactor, self.wall, hint_key, self.admission),
             undeclared,

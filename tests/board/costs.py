@@ -35,10 +35,11 @@ from bbs.core.threads import Done, ILane, ILanes, Work
 from bbs.storage.database import rows
 from bbs.storage.engines import IN_PYTHON
 from bbs.storage.models import User
-from bbs.testing import MemoryService, Peer
+from bbs.testing import Peer
 from bbs.testing.service import ALL_AT_ONCE
 from bbs.testing.threads import Inline
 from tests.database_case import fresh_mysql_url
+from tests.memory_service import AsInProduction
 
 TABLES = Path(__file__).with_name("costs.md")
 PROGRAM = "python -m tests.board.costs"
@@ -301,12 +302,6 @@ class _CountedLane:
 # Who asks for what
 
 
-class _AsInProduction(MemoryService):
-    """Compares no answers with what commands declare."""
-
-    _undeclared = None
-
-
 class CountedService:
     """A service on the database at `url`, with people whose requests are counted.
 
@@ -319,7 +314,7 @@ class CountedService:
         self.found: dict[str, dict[str, Mapping[str, int]]] = {ONE: {}, SIXTEEN: {}}
         people = [*CALLERS, *FRIENDS, *LEAVING]
         self._lanes = CountedLanes()
-        self._service = _AsInProduction(
+        self._service = AsInProduction(
             board, config=_configuration(len(people)), url=url, workers=self._lanes
         )
         _use_ids(FIRST_ID - 1)

@@ -30,7 +30,8 @@ from bbs.framework import (
     command_line,
     success,
 )
-from bbs.testing import MemoryNetwork, MemoryService
+from bbs.testing import MemoryNetwork
+from tests.memory_service import AsInProduction
 
 HERE = "tests.cli.test_description"
 
@@ -159,7 +160,7 @@ def client_module(*arguments: str) -> Any:
 
 class Stubs(SynchronousTestCase):
     def setUp(self) -> None:
-        service = MemoryService(Service("odds", commands=(commands,), client=f"{HERE}:face"))
+        service = AsInProduction(Service("odds", commands=(commands,), client=f"{HERE}:face"))
         self.addCleanup(service.close)
         self.network = MemoryNetwork(service)
         self.module = client_module(f"{HERE}:odds")
@@ -292,6 +293,16 @@ class Spec(SynchronousTestCase):
         self.assertIn("command.a_2f_b", document["operations"])
         self.assertIs(document["operations"]["command.hidden"]["x-command"]["listed"], False)
         self.assertEqual(document["info"]["description"], "Odd\x1b things.")
+
+    def test_refusals(self) -> None:
+        """Where a command declares its own, they are there by their codes."""
+        operations = self.document()["operations"]
+        refuses = operations["command.unblock"]["x-command"]["refuses"]
+        self.assertEqual(
+            refuses, {"no-such-user": "{} does not exist", "not-blocked": "{} is not blocked"}
+        )
+        self.assertEqual(operations["command.post"]["x-command"]["refuses"], {})
+        self.assertNotIn("refuses", operations["command.register"]["x-command"])
 
     def test_requests_are_lines(self) -> None:
         messages = self.document(run=main)["components"]["messages"]

@@ -38,6 +38,7 @@ from twisted.protocols.basic import LineOnlyReceiver
 from twisted.trial.unittest import TestCase
 
 from bbs.__main__ import main
+from bbs.commands.declared import COMPARE
 from bbs.config import load, to_toml
 from bbs.storage.engines import IN_C
 from tests.database_case import by_driver
@@ -139,6 +140,7 @@ class Process(ProcessProtocol):
             env={
                 **inherited(),
                 "PYTHONUNBUFFERED": "1",
+                COMPARE: "1",
                 "XDG_STATE_HOME": str(folder / "state"),
                 **(environ or {}),
             },

@@ -34,7 +34,7 @@ SCRATCH = """\
 
     import peewee
 
-    from bbs.framework import CommandTable, Extension, Role, Table, read_only
+    from bbs.framework import CommandTable, Extension, Refusal, Role, Table, read_only
 
     ANSWER = "old"
 
@@ -60,6 +60,13 @@ SCRATCH = """\
     @commands.command("scratch-bug", Role.EITHER)
     async def bug(ask):
         raise ZeroDivisionError("a bug in scratch")
+
+    class Itchy(Refusal):
+        text = "It itches"
+
+    @commands.command("scratch-more", Role.EITHER, refuses=())
+    async def more(ask):
+        raise Itchy()
 
     extension = Extension("scratch", commands=(commands,), models=(Mark,))
 """
@@ -107,6 +114,12 @@ class Debugging(ServiceCase):
         await self.said(process, "its slowest statement took 0.0")
         await self.said(process, "the handler scratchbbs.slow took 0.1")
         await self.said(process, "a statement reads the whole table scratch_mark: SELECT ")
+        for _ in range(2):
+            reply = await ann.wire.ask("scratch-more")
+            self.assertEqual(reply["message"], "It itches")
+        undeclared = 'scratch-more refuses by scratchbbs.Itchy ("It itches"), which is not in its'
+        await self.said(process, undeclared)
+        self.assertEqual(process.errors.count(undeclared), 1)
         reply = await ann.wire.ask("scratch-bug")
         self.assertEqual(reply["code"], "internal-error")
         await self.said(process, 'raise ZeroDivisionError("a bug in scratch")')

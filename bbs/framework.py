@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Mailbox,
         Stored,
     )
+    from bbs.protocols.arguments import ArgumentKind
     from bbs.protocols.commands import Command, CommandTable, Role, WrongUsage
     from bbs.protocols.line import EncodedList, Reply, encode_entry
     from bbs.protocols.presentation import (
@@ -98,6 +99,7 @@ _WHERE = {
     "bbs.daemons.plugin": "app_server fleet_controller login_server telnet_gateway",
     "bbs.delivery.broadcast": "Broadcast",
     "bbs.delivery.feed": "BATCH FETCHED_BYTES Cursor Feed FirstEvents Mailbox Stored",
+    "bbs.protocols.arguments": "ArgumentKind",
     "bbs.protocols.commands": "Command CommandTable Role WrongUsage",
     "bbs.protocols.line": "EncodedList Reply encode_entry",
     "bbs.protocols.presentation": "ChatEvent Choices Legacy Line Listing Notice Presentation Talk",
@@ -131,6 +133,7 @@ __all__ = [
     "FETCHED_BYTES",
     "NAME_LENGTH",
     "ActResult",
+    "ArgumentKind",
     "Ask",
     "Bound",
     "Broadcast",

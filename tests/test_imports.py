@@ -99,7 +99,7 @@ class Loads(SynchronousTestCase):
         (loaded,) = self.loaded("import bbs.client")
         ours = {
             *("bbs.client", "bbs.core.addresses", "bbs.core.errors"),
-            *("bbs.protocols.commands", "bbs.protocols.presentation"),
+            *("bbs.protocols.arguments", "bbs.protocols.commands", "bbs.protocols.presentation"),
             *("bbs.core.tracing", "bbs.core.values"),
         }
         self.check(loaded, ours, {*HEAVY, "stomper", REACTOR})
@@ -120,7 +120,11 @@ class Loads(SynchronousTestCase):
         self.check(alone, {"bbs.framework"})
         self.assertEqual({name for name in alone if name.startswith("twisted")}, set())
         self.check(
-            words, {"bbs.core.errors", "bbs.framework", "bbs.protocols.commands", "bbs.core.values"}
+            words,
+            {
+                *("bbs.core.errors", "bbs.core.values", "bbs.framework"),
+                *("bbs.protocols.arguments", "bbs.protocols.commands"),
+            },
         )
         never = {"boto3", "botocore", "prometheus_client", "prompt_toolkit", "twisted.web", REACTOR}
         ours = {

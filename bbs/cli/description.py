@@ -176,12 +176,15 @@ class _ClassWriter:
     def _method(self, name: str, command: Command, help: str) -> str:
         parameters = parameter_names(command)
         needed = command.takes_user + command.minimum
-        annotated = [f"{each}: str" for each in parameters[:needed]]
-        annotated += [f"{each}: str | None = None" for each in parameters[needed:]]
-        words = [json.dumps(command.name), *parameters[:needed]]
-        if optional := parameters[needed:]:
-            given = f"({', '.join(optional)},)"
-            words.append(f"*[each for each in {given} if each is not None]")
+        named = (*(("user",) if command.takes_user else ()), *command.parameters)
+        typed = [*zip(parameters, (_type(command, each).__name__ for each in named), strict=True)]
+        annotated = [f"{each}: {kind}" for each, kind in typed[:needed]]
+        annotated += [f"{each}: {kind} | None = None" for each, kind in typed[needed:]]
+        words = [json.dumps(command.name), *(_sent(*each) for each in typed[:needed])]
+        if optional := typed[needed:]:
+            given = f"({', '.join(each for each, _ in optional)},)"
+            sent = _sent("each", *{kind for _, kind in optional})
+            words.append(f"*[{sent} for each in {given} if each is not None]")
         asked = f"self.ask({', '.join(words)})"
         reply = "ServiceReply" if command.reply is None else self._records[command.reply]
         if self._is_asyncio:
@@ -268,6 +271,17 @@ def parameter_names(command: Command) -> Sequence[str]:
             name += "_"
         names.append(name)
     return names
+
+
+def _type(command: Command, parameter: str) -> type:
+    """The type of an argument in a typed client, which may know no type of the service's own."""
+    found = command.kinds[parameter].type if parameter in command.kinds else str
+    return found if found in (int, float) else str
+
+
+def _sent(name: str, *kinds: str) -> str:
+    """What a typed client sends of an argument of one of these kinds."""
+    return name if {*kinds} == {"str"} else f"str({name})"
 
 
 def _docstring(text: str) -> str:
@@ -415,6 +429,7 @@ class _Spec:
                 "user": command.takes_user,
                 "parameters": [
                     {"name": name, "required": number < command.minimum}
+                    | ({"type": _TYPES[_type(command, name)]} if name in command.kinds else {})
                     for number, name in enumerate(command.parameters)
                 ],
                 "rest": command.rest,

@@ -11,18 +11,22 @@ the checks of a request follow from it. A service declares its commands here and
 
 import enum
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
+from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from bbs.core.errors import Refusal
 from bbs.core.values import is_for_threads
+from bbs.protocols.arguments import KINDS, ArgumentKind
 
 Handler = Callable[..., Awaitable[Any]]
 _H = TypeVar("_H", bound=Handler)
 
 _NAME = re.compile(r"[^\s<>\[\]]+")
 _PARAMETER = re.compile(r"<([^\s<>\[\]]+)>|\[<([^\s<>\[\]]+)>\]")
+_KIND = re.compile(r"([^\s<>\[\]:]+):([a-z][a-z-]*)")  # Of a parameter: `lot:int`.
 
 
 class UnknownCommand(Refusal):
@@ -53,6 +57,10 @@ class Command:
     `[<so>]`. A first parameter `<user>` stands for the session's token, which is not an argument:
     `parameters`, `minimum` and `maximum` do not count it. With `rest` the last parameter is the
     rest of the line.
+
+    A parameter may have a kind, `<lot:int>` or `<until:time>` (`bbs.protocols.arguments`): rule and
+    handler then get a value of it, and peers the usage if they send anything else. People read
+    `<lot>`. `kinds` has more of them by their names.
 
     With a `rule`, the command runs `rule(caller, *arguments)` in the transaction that finds the
     caller by the token; then `handler(ask, result)` makes the reply. Without a rule,
@@ -88,7 +96,8 @@ class Command:
     by_itself: bool = False
     reply: type[Any] | None = None
     bounded: str = ""
-    refuses: Sequence[type[Refusal]] | None = None
+    refuses: Sequence[type[Refusal]] | None = field(default=None, hash=False)
+    kinds: Mapping[str, ArgumentKind] = field(default_factory=dict, hash=False)
     name: str = field(init=False)
     takes_user: bool = field(init=False)
     parameters: tuple[str, ...] = field(init=False)
@@ -96,6 +105,8 @@ class Command:
     maximum: int = field(init=False)
 
     def __post_init__(self) -> None:
+        derive = object.__setattr__  # the dataclass is frozen for everybody else
+        derive(self, "usage", self._without_kinds())
         name, *words = self.usage.split(" ")
         if not _NAME.fullmatch(name):
             raise ValueError(f"{self.usage!r} does not begin with the name of a command")
@@ -117,12 +128,40 @@ class Command:
                 raise ValueError(f"{self.usage!r}: {needed}")
         if self.reply is not None:
             self._check_reply()
-        derive = object.__setattr__  # the dataclass is frozen for everybody else
         derive(self, "name", name)
         derive(self, "takes_user", takes_user)
         derive(self, "parameters", parameters)
         derive(self, "minimum", len(required) - takes_user)
         derive(self, "maximum", len(parameters))
+
+    def _without_kinds(self) -> str:
+        """The usage as people read it. The kinds of its parameters go into `kinds`."""
+        known, typed = {**KINDS, **self.kinds}, {}
+        words = self.usage.split(" ")
+        for index, word in enumerate(words[1:], 1):
+            parameter = _PARAMETER.fullmatch(word)
+            match = parameter and _KIND.fullmatch(parameter[1] or parameter[2])
+            if not match:
+                continue
+            name, kind = match[1], match[2]
+            if kind not in known:
+                # Before there were kinds, a parameter may have been called `host:port`.
+                if meant := get_close_matches(kind, known, 1, 0.6):
+                    told = f"{kind} is not a kind; did you mean {meant[0]}?"
+                    raise ValueError(f"{self.usage!r}: {told}")
+                continue
+            typed[name] = known[kind]
+            words[index] = word.replace(match[0], name)
+        object.__setattr__(self, "kinds", {**self.kinds, **typed})
+        return " ".join(words)
+
+    def read(self, arguments: tuple[str, ...]) -> tuple[Any, ...]:
+        """The values of `arguments`, of which there are not too many; ValueError if one is not of
+        the kind of its parameter."""
+        return tuple(
+            self.kinds[name].read(text) if name in self.kinds else text
+            for name, text in zip(self.parameters, arguments, strict=False)
+        )
 
     def _check_reply(self) -> None:
         from bbs.protocols.reply_types import records  # Most programs declare none.
@@ -179,12 +218,13 @@ class Request:
     """One parsed line.
 
     `token` is None if the command takes none or the line has none. `usage_error` means a wrong
-    number of arguments; the dispatcher refuses it after it has checked the token.
+    number of arguments, or one that is not of its kind; the dispatcher refuses it after it has
+    checked the token.
     """
 
     command: Command
     token: str | None = field(repr=False)
-    arguments: tuple[str, ...] = field(repr=False)
+    arguments: tuple[Any, ...] = field(repr=False)
     usage_error: bool
 
 
@@ -225,10 +265,11 @@ class CommandTable:
         reply: type[Any] | None = None,
         bounded: str = "",
         refuses: Sequence[type[Refusal]] | None = None,
+        kinds: Mapping[str, ArgumentKind] = MappingProxyType({}),
     ) -> Callable[[_H], _H]:
         """Declare the decorated function as the handler of a command. `usage`, `role`, `rest`,
-        `rule`, `listed`, `harmless`, `by_itself`, `reply`, `bounded` and `refuses` are as in
-        `Command`.
+        `rule`, `listed`, `harmless`, `by_itself`, `reply`, `bounded`, `refuses` and `kinds` are as
+        in `Command`.
 
         :raises ValueError: one of these is malformed, or the name of the command is taken.
         """
@@ -243,6 +284,7 @@ class CommandTable:
             reply=reply,
             bounded=bounded,
             refuses=refuses,
+            kinds=kinds,
         )
 
         def declare(handler: _H) -> _H:
@@ -259,6 +301,11 @@ class CommandTable:
             raise UnknownCommand(name)
         token, arguments = command.arguments(text)
         usage_error = not command.minimum <= len(arguments) <= command.maximum
+        if command.kinds and not usage_error:
+            try:
+                return Request(command, token, command.read(arguments), False)
+            except ValueError:
+                usage_error = True
         return Request(command, token, arguments, usage_error)
 
     def is_whole(self, line: str, is_token: Callable[[str], object]) -> bool:

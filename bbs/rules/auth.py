@@ -320,10 +320,12 @@ class Costs:
         """The deliveries that are known before the call."""
         return self.of_text + (0.0 if callable(self.deliveries) else self.deliveries)
 
-    def with_text(self, arguments: Sequence[str]) -> Costs:
+    def with_text(self, arguments: Sequence[object]) -> Costs:
         """The costs of a call that stores the last of its `arguments`, a text: a delivery more for
         each full `TEXT_UNIT`."""
         text = arguments[-1] if arguments else ""
+        if not isinstance(text, str):
+            return self  # Of a kind of its own, which is short.
         # A character has four bytes at the most.
         more = len(text.encode()) // TEXT_UNIT if len(text) * 4 >= TEXT_UNIT else 0
         return replace(self, of_text=more) if more else self

@@ -94,6 +94,7 @@ for usage, rest in {
     role = Role.APP if "<user>" in usage else Role.LOGIN
     commands.command(usage, role, rest=rest)(answer)
 commands.command("hidden <user>", Role.APP, listed=False)(answer)
+commands.command("bid <user> <lot:int> <to> [<until:time>]", Role.APP)(answer)
 
 
 @commands.command("odd <user>", Role.APP, reply=Odd, harmless=True)
@@ -193,6 +194,8 @@ class Stubs(SynchronousTestCase):
             (client.command_2nd(), ["2nd"]),
             (client.Nothing("ann"), ["Nothing"]),
             (client.Odd("ann"), ["Odd"]),
+            (client.bid("ann", 7, "bob"), ["bid", 7, "bob"]),
+            (client.bid("ann", lot=7, to="bob", until=5.5), ["bid", 7, "bob", 5.5]),
         ):
             self.assertEqual(self.words(deferred), words)
         self.assertFalse(hasattr(client, "hidden"))
@@ -293,6 +296,10 @@ class Spec(SynchronousTestCase):
         self.assertIn("command.a_2f_b", document["operations"])
         self.assertIs(document["operations"]["command.hidden"]["x-command"]["listed"], False)
         self.assertEqual(document["info"]["description"], "Odd\x1b things.")
+
+    def test_kinds_of_arguments(self) -> None:
+        parameters = self.document(run=main)["operations"]["command.bid"]["x-command"]["parameters"]
+        self.assertEqual([each.get("type") for each in parameters], ["integer", None, "number"])
 
     def test_refusals(self) -> None:
         """Where a command declares its own, they are there by their codes."""

@@ -82,4 +82,4 @@ def configuration(policy: Policy, gateway_secret: str = "") -> Configuration:
 class AsInProduction(MemoryService):
     """Compares no answers with what commands declare."""
 
-    _undeclared = None
+    compares = False

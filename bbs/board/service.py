@@ -143,7 +143,7 @@ def sweep(now: float) -> int:
 
 
 OWNERS = (errors.NoSuchTarget, errors.NotTheOwner, errors.NoSuchUser)
-"""What the commands of owners have in common."""
+"""The refusals that all commands of owners share."""
 
 commands = CommandTable(
     Command(

@@ -133,8 +133,8 @@ class ServerContext:
     measure times. `described` is the service's presentation in the reply to `commands`, and
     `settings` the section of the configuration that the service declares. `extensions` has the
     extension of each command that the service does not have itself. `on_register` is the rule for
-    new accounts. `undeclared` is called with a line about each answer that is not as its command
-    declares it; None: nothing is compared.
+    new accounts. `answered` is called with each answer to a command, a `Reply` or a refusal, to be
+    compared with what the command declares; None in production.
     """
 
     service: Service
@@ -153,7 +153,7 @@ class ServerContext:
     extensions: Mapping[str, LoadedExtension] = field(default_factory=dict)
     on_register: Callable[[int], object] | None = None
     traces: RequestTraces = field(default_factory=RequestTraces)
-    undeclared: Callable[[str], object] | None = None
+    answered: Callable[[Command, Any], object] | None = None
 
     @property
     def role(self) -> Role:

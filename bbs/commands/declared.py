@@ -33,12 +33,24 @@ FRAMEWORK = (
 )
 """The refusals of the framework itself, which any command may answer."""
 
-Tell = Callable[[str], object]
-"""Called with one line about an answer that is not as it was declared."""
+Answer = Reply | Refusal
+
+Answered = Callable[[Command, Answer], object]
+"""Called with each answer of a command."""
 
 
 class Undeclared(Exception):
-    """A command answered what it does not declare; one line for the author of the service."""
+    """A command answered what it does not declare; a line for the author of the service."""
+
+
+def telling(tell: Callable[[str], object]) -> Answered:
+    """Compare each answer at once, and `tell` the difference in a line."""
+
+    def answered(command: Command, answer: Answer) -> None:
+        if line := difference(command, answer):
+            tell(line)
+
+    return answered
 
 
 def fail(line: str) -> None:
@@ -46,23 +58,23 @@ def fail(line: str) -> None:
     raise Undeclared(line)
 
 
-def compare_reply(command: Command, reply: Reply, tell: Tell) -> Reply:
-    """Return the `reply`, and `tell` how it differs from the record that `command` declares."""
-    if command.reply is not None and reply.body.get("status") == 0:
-        found = misfit(command.reply, reply.line)
-        if found:
-            record = command.reply.__qualname__
-            tell(f"{command.name} answers what its record {record} does not describe: {found}")
-    return reply
+def difference(command: Command, answer: Answer) -> str:
+    """Say how an answer differs from what the command declares; "" if it does not."""
+    if isinstance(answer, Refusal):
+        return _difference_of_refusal(command, answer)
+    if command.reply is None or answer.body.get("status") != 0:
+        return ""
+    found, record = misfit(command.reply, answer.line), command.reply.__qualname__
+    text = f"{command.name} answers what its record {record} does not describe: {found}"
+    return text if found else ""
 
 
-def compare_refusal(command: Command, refusal: Refusal, tell: Tell) -> None:
-    """`tell` if `command` declares its refusals, and this one is none of them."""
+def _difference_of_refusal(command: Command, refusal: Refusal) -> str:
     declared = command.refuses
     if declared is None or isinstance(refusal, (*FRAMEWORK, *declared)):
-        return
+        return ""
     kind = type(refusal)
-    tell(
+    return (
         f"{command.name} refuses by {kind.__module__}.{kind.__qualname__}"
         f' ("{refusal.message}"), which is not in its refuses'
     )

@@ -21,7 +21,7 @@ from zope.interface import implementer
 from bbs.commands.accounts import locate
 from bbs.commands.context import Ask, AskLoginServer, Moved, ServerContext, failure, success
 from bbs.commands.cost_limits import ELSEWHERE, Deposit, Payer, UserPayer
-from bbs.commands.declared import Tell, compare_refusal, compare_reply
+from bbs.commands.declared import Answered
 from bbs.core import audit, tracing
 from bbs.core.errors import DiskFull, Refusal, Unavailable
 from bbs.core.values import Trouble
@@ -85,7 +85,7 @@ class Dispatcher:
         self._guards = {command.name: _guard(command, home) for command in home.table}
         self._costs = {command.name: costs_of_command(command) for command in home.table}
         self._seconds, self._slow = home.timing.seconds, home.database.slow
-        self._reply = _reply if home.undeclared is None else partial(_compared, home.undeclared)
+        self._reply = _reply if home.answered is None else partial(_noted, home.answered)
         self._patient = {
             command.name
             for command in home.table
@@ -320,8 +320,8 @@ class Dispatcher:
         return Moved(seat.address) if seat else AskLoginServer()
 
     def _refuse(self, error: Refusal, request: Request, connection: IConnection) -> Reply:
-        if self._home.undeclared is not None:
-            compare_refusal(request.command, error, self._home.undeclared)
+        if self._home.answered is not None:
+            self._home.answered(request.command, error)
         # Clients, older ones too, know that they may try everything else again.
         if isinstance(error, DiskFull) and not self._costs[request.command.name].by_text:
             error = Unavailable()
@@ -361,7 +361,7 @@ class _Guard:
         self._asked = self._first.length if self._first else 0
         app = home.app if home.role is Role.APP else None
         self._place = app if self._served and command.role is Role.APP else None
-        self._listeners = app.listeners if app else None
+        self._hearers = app.listeners if app else None
         self._note: Callable[[int], object] = lambda user: None
         if app is not None:
             self._note = app.presence.note_by_itself if command.by_itself else app.presence.note
@@ -371,8 +371,7 @@ class _Guard:
     def __call__(self, request: Request, now: float) -> _Outcome:
         first = None if request.usage_error else self._first
         arguments = request.arguments[: self._asked] if first else ()
-        has_hearers = self._has_hearers()
-        caller = identify(request.token, self._sessions, now, first, arguments, has_hearers)
+        caller = identify(request.token, self._sessions, now, first, arguments, self._hearers)
         self._note(caller.id)
         if request.usage_error:
             raise WrongUsage(self._usage)
@@ -392,8 +391,8 @@ class _Guard:
             else:
                 whole.append(index)
         several = [calls[index] for index in whole]
-        length, heard = self._asked, self._has_hearers()
-        asked = [Asked(each.token, now, each.arguments[:length], heard) for each, now in several]
+        length, hearers = self._asked, self._hearers
+        asked = [Asked(each.token, now, each.arguments[:length], hearers) for each, now in several]
         here: list[tuple[int, Caller]] = []
         found = identify_each(asked, self._sessions, self._first)
         for index, caller in zip(whole, found, strict=True):
@@ -416,9 +415,6 @@ class _Guard:
             refused = isinstance(result, Refusal)
             outcomes[index] = result if refused else _Outcome(caller, True, result)
         return outcomes
-
-    def _has_hearers(self) -> bool:
-        return self._listeners is None or self._listeners.somebody
 
     def _is_here(self, caller: Caller) -> bool:
         """Whether this server carries the command out for the caller."""
@@ -473,8 +469,10 @@ def _reply(command: Command, result: object) -> Reply:
     return result
 
 
-def _compared(undeclared: Tell, command: Command, result: object) -> Reply:
-    return compare_reply(command, _reply(command, result), undeclared)
+def _noted(answered: Answered, command: Command, result: object) -> Reply:
+    reply = _reply(command, result)
+    answered(command, reply)
+    return reply
 
 
 def _end_span(result: Reply | Failure, span: tracing.ISpan) -> Reply | Failure:

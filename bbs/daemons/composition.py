@@ -24,6 +24,7 @@ from bbs.commands.context import (
     ServerContext,
 )
 from bbs.commands.cost_limits import CostLimits
+from bbs.commands.declared import Answered
 from bbs.commands.dispatch import Dispatcher
 from bbs.commands.extensions import Every, Extension
 from bbs.commands.service import Service, described, new_account_rule
@@ -67,8 +68,7 @@ class Runtime:
     :ivar wall: stamps what is stored, in seconds since the epoch: the service's clock (`clock`).
     :ivar hint_key: signs the hints of all servers of the service.
     :ivar admission: decides who may connect to the process; None: a server has one of its own.
-    :ivar undeclared: called with a line about each answer that a command does not declare; None:
-        nothing is compared.
+    :ivar answered: as `ServerContext` has it.
     """
 
     service: Service
@@ -79,7 +79,7 @@ class Runtime:
     wall: Callable[[], float]
     hint_key: bytes
     admission: Admission | None = None
-    undeclared: Callable[[str], object] | None = None
+    answered: Answered | None = None
 
     @cached_property
     def clock(self) -> ServiceClock:
@@ -435,7 +435,7 @@ def make_context(
         ),
         parts=parts,
         timing=timing or Timing(runtime.reactor.seconds),
-        undeclared=runtime.undeclared,
+        answered=runtime.answered,
     )
 
 

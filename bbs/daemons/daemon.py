@@ -346,12 +346,14 @@ class Daemon(TwistedService):
     async def runtime(self, database: Database, stomp: IStomp) -> Runtime:
         service, config, reactor = self.service, self.config, self.reactor
         hint_key = await database.run_at_start(fleets.hint_key)
-        undeclared = declared.fail if os.environ.get(declared.COMPARE) else None
+        answered = None
         if self.debug is not None:
-            undeclared = self.debug.tell
+            answered = declared.telling(self.debug.tell)
+        elif os.environ.get(declared.COMPARE):
+            answered = declared.telling(declared.fail)
         self.base = Runtime(
             *(service, config, database, stomp, reactor, self.wall, hint_key, self.admission),
-            undeclared,
+            answered,
         )
         return self.base
 

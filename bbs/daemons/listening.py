@@ -152,7 +152,7 @@ class Contexts:
         return True
 
     def trouble(self, now: float) -> str:
-        """What operators are to be told of it at the time `now`, as a predicate; "" if nothing."""
+        """The predicate of a sentence for operators at the time `now`; "" if all is well."""
         return certificates.trouble(self.begins, self.expires, now)
 
 

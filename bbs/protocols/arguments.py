@@ -21,10 +21,10 @@ _SECONDS = re.compile(r"[0-9]{1,11}(\.[0-9]{1,9})?")
 
 @dataclass(frozen=True)
 class ArgumentKind:
-    """What an argument of this kind is.
+    """A kind of arguments.
 
     :param read: makes the value that rule and handler get of the text that a peer sent; ValueError
-        for one that is not of this kind. It runs in the reactor's thread, so it must be quick.
+        for one that is not of this kind. The reactor's thread calls it: keep it quick.
     :param type: that of the value, for typed clients, which send `str(value)`.
     """
 

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import peewee
 
@@ -40,6 +40,14 @@ class _Answer:
     rows: list[Row]
 
 
+class IHearers(Protocol):
+    """Those who listen at an app server."""
+
+    @property
+    def somebody(self) -> bool:
+        """Whether there is anybody."""
+
+
 @dataclass(frozen=True)
 class Caller:
     """The user whose command is carried out, at `now` (seconds since the epoch): the `id`, which is
@@ -49,8 +57,8 @@ class Caller:
     `quotas` are the limits for each user. The others are for the framework: `server` serves the
     user, or None if it does not run; `touch` is the digest of a session whose last use must be
     stored; `answer` is the result of the rule's first question; `session` is the digest of the
-    token; `away` says that the user has no place and waits for none; `has_hearers` is False if
-    nobody listens at the app server that carries the command out.
+    token; `away` says that the user has no place and waits for none; `hearers` are those who listen
+    at the app server that carries the command out, if it is one.
     """
 
     id: int
@@ -63,7 +71,12 @@ class Caller:
     quotas: Quotas = DEFAULT_QUOTAS
     session: str = field(default="", repr=False, compare=False)
     away: bool = False
-    has_hearers: bool = True
+    hearers: IHearers | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def has_hearers(self) -> bool:
+        """False if nobody listens at the app server that carries the command out."""
+        return self.hearers is None or self.hearers.somebody
 
 
 @dataclass(frozen=True)
@@ -178,12 +191,12 @@ def asked_by(rule: Callable[..., object] | None) -> Question[Any] | None:
 
 class Asked(NamedTuple):
     """What one request says of its user: the `token`, at `now` (seconds since the epoch), and the
-    arguments of its rule's first question; and whether anybody listens here."""
+    arguments of its rule's first question; and who listens here."""
 
     token: str | None
     now: float
     arguments: tuple[Any, ...] = ()
-    has_hearers: bool = True
+    hearers: IHearers | None = None
 
 
 @read_only
@@ -193,13 +206,13 @@ def identify(
     now: float,
     first: Question[Any] | None = None,
     arguments: tuple[Any, ...] = (),
-    has_hearers: bool = True,
+    hearers: IHearers | None = None,
 ) -> Caller:
     """Find the user of `token`, with the answer to the question `first`, if there is one;
     NotLoggedIn if the token is missing or unknown, or its session has expired."""
     token_digest = digest(token or "")
     found = first.of_holder(token_digest, *arguments) if first else _find_holder(token_digest)
-    asked = Asked(token, now, arguments, has_hearers)
+    asked = Asked(token, now, arguments, hearers)
     caller = _caller(asked, token_digest, found, sessions, first)
     if isinstance(caller, NotLoggedIn):
         raise caller
@@ -248,7 +261,7 @@ def _caller(
         sessions.quotas,
         token_digest,
         server is None and bool(away),  # As `placement.is_row_away` has it.
-        asked.has_hearers,
+        asked.hearers,
     )
 
 

@@ -38,7 +38,7 @@ from bbs.core.threads import ILanes
 from bbs.core.values import Rate
 from bbs.daemons.composition import AppServing, LoginServing, Runtime
 from bbs.limits.password_hashing import Hasher
-from bbs.protocols.commands import CommandTable
+from bbs.protocols.commands import Command, CommandTable
 from bbs.protocols.line import LineFactory
 from bbs.rules import auth, membership, placement
 from bbs.rules.auth import asked_by
@@ -61,6 +61,8 @@ IN_MEMORY = "sqlite:///:memory:"
 STEP, STEPS = 0.02, 10  # how `settle` lets time pass: in seconds, and how often
 
 ALL_AT_ONCE = Rate(10**9, 1.0)
+
+MOST_ANSWERS = 1000  # that are kept to be checked
 
 HINT_KEY = b"not a secret"  # with which the servers sign their hints
 
@@ -163,9 +165,9 @@ class MemoryAppServer:
 
 class MemoryService:
     """A login server of `service` with its fleet. App servers appear as they are launched, unless a
-    test sets `boots` to False. An answer that its command does not declare (`Command.reply`,
-    `Command.refuses`) is an error. Each reports the port that `listen` returns for its factory, by
-    default 20001 and so on; a test may let it listen there.
+    test sets `boots` to False. Each reports the port that `listen` returns for its factory, by
+    default 20001 and so on; a test may let it listen there. An answer that its command does not
+    declare (`Command.reply`, `Command.refuses`) is an error of `close`.
 
     :param config: by default `Configuration`'s defaults, but without rates of commands, deliveries
         and logins: a test asks everything in one moment of the clock.
@@ -182,7 +184,7 @@ class MemoryService:
         an SQLite file.
     """
 
-    _undeclared: Callable[[str], object] | None = staticmethod(declared.fail)
+    compares = True  # Answers with what commands declare.
 
     def __init__(
         self,
@@ -206,6 +208,7 @@ class MemoryService:
             _make_tables(self.database.peewee, service.schema)
         else:
             upgrade(self.database.peewee, service.schema)
+        self._answers: list[tuple[Command, declared.Answer]] = []
         self.set_ahead = 0.0
         self.database_ahead: float | None = None
         self.broker = MemoryBroker()
@@ -240,7 +243,7 @@ class MemoryService:
         return self
 
     def close(self) -> None:
-        """Close all connections and the database."""
+        """Close all connections and the database; then check the answers."""
         self.login.scheduler.halt()
         for daemon in self._others:
             daemon.stopService()
@@ -252,6 +255,22 @@ class MemoryService:
             self.clock.advance(2.0)
         self.database.close()
         models.database.initialize(None)
+        self.check_answers()
+
+    def check_answers(self) -> None:
+        """Compare the answers since the last look with what their commands declare.
+
+        :raises Undeclared: one differs; `close` raises it, too.
+        """
+        answers, self._answers = self._answers, []
+        lines = dict.fromkeys(declared.difference(*each) for each in answers)
+        if any(lines):
+            raise declared.Undeclared("\n".join(filter(None, lines)))
+
+    def _note_answer(self, command: Command, answer: declared.Answer) -> None:
+        self._answers.append((command, answer))
+        if len(self._answers) >= MOST_ANSWERS:
+            self.check_answers()
 
     def wall(self) -> float:
         """The time of the wall clock, in seconds since the epoch."""
@@ -354,7 +373,7 @@ class MemoryService:
             self.clock,
             wall,
             HINT_KEY,
-            undeclared=self._undeclared,
+            answered=self._note_answer if self.compares else None,
         )
 
     def _database_time(self) -> float | None:

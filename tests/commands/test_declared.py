@@ -79,6 +79,7 @@ class Compared(SynchronousTestCase):
     def setUp(self) -> None:
         self.service = MemoryService(SERVICE)
         self.addCleanup(self.service.close)
+        self.addCleanup(self.service.check_answers)
         self.token = self.service.people("ann")["ann"]
         self.peer = self.service.at_home(self.token)
 
@@ -86,10 +87,9 @@ class Compared(SynchronousTestCase):
         return self.peer.ask(line.replace("<user>", self.token))
 
     def told(self, line: str) -> str:
-        """What an author is told of an answer, which nobody gets."""
-        self.assertEqual(self.ask(line)["code"], "internal-error")
-        (error,) = self.flushLoggedErrors(Undeclared)
-        return str(error.value)
+        """What an author is told of an answer."""
+        self.ask(line)
+        return str(self.assertRaises(Undeclared, self.service.check_answers))
 
     def test_as_declared(self) -> None:
         for what in ("right", "more"):
@@ -119,10 +119,26 @@ class Compared(SynchronousTestCase):
         )
         self.assertIn("NoWord", self.told("whisper refused"))
 
+    def test_each_difference_once(self) -> None:
+        for what in ("otherwise", "missing", "right", "otherwise"):
+            self.ask(f"say <user> {what}")
+        lines = str(self.assertRaises(Undeclared, self.service.check_answers)).split("\n")
+        self.assertEqual(
+            [each.split()[:2] for each in lines], [["say", "refuses"], ["say", "answers"]]
+        )
+
     def test_malformed(self) -> None:
         for wrong in (NoWord, ("no-word",), (ValueError,)):
             with self.assertRaisesRegex(ValueError, "refuses are classes of Refusal"):
                 Command("say <user>", Role.APP, rule=say, refuses=wrong)  # type: ignore[arg-type]
+
+
+class AtTheEnd(SynchronousTestCase):
+    def test_a_test_fails(self) -> None:
+        service = MemoryService(SERVICE)
+        token = service.people("ann")["ann"]
+        service.at_home(token).ask(f"say {token} missing")
+        self.assertRaises(Undeclared, service.close)
 
 
 class ForDevelopers(SynchronousTestCase):

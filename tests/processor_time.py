@@ -130,11 +130,13 @@ class _Meter:
 
     def _note(self, test: str, seconds: float) -> None:
         self._since += seconds
+        speed = self._speed
         if self._since > EVERY:
             self._since = 0.0
             self._speed = _speed()
+            speed = (speed + self._speed) / 2  # A long test may have had both.
         with self._path.open("a") as file:
-            file.write(f"{seconds * self._speed} {test}\n")
+            file.write(f"{seconds * speed} {test}\n")
 
 
 def _spent() -> float:

@@ -34,7 +34,8 @@ _TEXT = json.dumps({"status": 0, "who": [{"id": f"friend{n}", "since": 1234.5} f
 
 HEAD = """\
 # Seconds of processor time that the tests of each room may take, by what is run. A room that takes
-# a fifth more fails. To write what was measured: python -m tests.run --budgets KIND --write NAME …
+# a fifth more, and a second, fails. To write what was measured: python -m tests.run --budgets KIND
+# --write NAME …
 """
 
 

@@ -92,9 +92,9 @@ def overrides(given: Configuration, options: argparse.Namespace) -> dict[str, ob
     named is listened at, and else the loopback's."""
     wanted = (options.host or "").strip("[]")  # As URLs have IPv6 addresses.
     secure = next((place for place in given.login.listen if place.is_tls), None)
-    plain = given.login.listen[0]
-    options.host = wanted or (not secure and plain.interface) or DEFAULT_HOST
-    options.port = options.port or (secure or plain).port or DEFAULT_PORT
+    place = secure or given.login.listen[0]
+    options.host = wanted or (not secure and place.interface) or DEFAULT_HOST
+    options.port = options.port or place.port or DEFAULT_PORT
     login, app = ListeningPlace.at(options.host, options.port), given.app.listen[0]
     if secure is not None:
         login = secure.moved(wanted or secure.interface, options.port)

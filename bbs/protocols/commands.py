@@ -106,7 +106,9 @@ class Command:
 
     def __post_init__(self) -> None:
         derive = object.__setattr__  # the dataclass is frozen for everybody else
-        derive(self, "usage", self._without_kinds())
+        usage, typed = self._without_kinds()
+        derive(self, "usage", usage)
+        derive(self, "kinds", {**self.kinds, **typed})
         name, *words = self.usage.split(" ")
         if not _NAME.fullmatch(name):
             raise ValueError(f"{self.usage!r} does not begin with the name of a command")
@@ -134,8 +136,8 @@ class Command:
         derive(self, "minimum", len(required) - takes_user)
         derive(self, "maximum", len(parameters))
 
-    def _without_kinds(self) -> str:
-        """The usage as people read it. The kinds of its parameters go into `kinds`."""
+    def _without_kinds(self) -> tuple[str, Mapping[str, ArgumentKind]]:
+        """The usage as people read it, and the kinds of its parameters by their names."""
         known, typed = {**KINDS, **self.kinds}, {}
         words = self.usage.split(" ")
         for index, word in enumerate(words[1:], 1):
@@ -152,8 +154,7 @@ class Command:
                 continue
             typed[name] = known[kind]
             words[index] = word.replace(match[0], name)
-        object.__setattr__(self, "kinds", {**self.kinds, **typed})
-        return " ".join(words)
+        return " ".join(words), typed
 
     def read(self, arguments: tuple[str, ...]) -> tuple[Any, ...]:
         """The values of `arguments`, of which there are not too many; ValueError if one is not of

@@ -62,7 +62,7 @@ STEP, STEPS = 0.02, 10  # how `settle` lets time pass: in seconds, and how often
 
 ALL_AT_ONCE = Rate(10**9, 1.0)
 
-MOST_ANSWERS = 1000  # that are kept to be checked
+MOST_ANSWERS = 1000  # that are kept until they are compared
 
 HINT_KEY = b"not a secret"  # with which the servers sign their hints
 
@@ -209,6 +209,7 @@ class MemoryService:
         else:
             upgrade(self.database.peewee, service.schema)
         self._answers: list[tuple[Command, declared.Answer]] = []
+        self._differences: dict[str, None] = {}  # Lines, each once, in their order.
         self.set_ahead = 0.0
         self.database_ahead: float | None = None
         self.broker = MemoryBroker()
@@ -262,15 +263,21 @@ class MemoryService:
 
         :raises Undeclared: one differs; `close` raises it, too.
         """
-        answers, self._answers = self._answers, []
-        lines = dict.fromkeys(declared.difference(*each) for each in answers)
-        if any(lines):
-            raise declared.Undeclared("\n".join(filter(None, lines)))
+        self._compare_answers()
+        lines, self._differences = self._differences, {}
+        if lines:
+            raise declared.Undeclared("\n".join(lines))
 
     def _note_answer(self, command: Command, answer: declared.Answer) -> None:
         self._answers.append((command, answer))
         if len(self._answers) >= MOST_ANSWERS:
-            self.check_answers()
+            self._compare_answers()
+
+    def _compare_answers(self) -> None:
+        for each in self._answers:
+            if line := declared.difference(*each):
+                self._differences[line] = None
+        self._answers.clear()
 
     def wall(self) -> float:
         """The time of the wall clock, in seconds since the epoch."""

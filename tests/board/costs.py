@@ -64,8 +64,8 @@ COLUMNS = (
     "MariaDB: rows",
     "MariaDB: bytes",
     f"SQLite: {STEPS}",
-    "SQLite: Python 3.11",
-    "SQLite: Python 3.13",
+    f"SQLite: {INSTRUCTIONS.format(3, 11)}",
+    f"SQLite: {INSTRUCTIONS.format(3, 13)}",
     "frames",
     "reply",
 )

@@ -23,6 +23,7 @@ from bbs.framework import (
     success,
 )
 from bbs.testing import MemoryService
+from bbs.testing.service import MOST_ANSWERS
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,13 @@ class Compared(SynchronousTestCase):
         self.assertEqual(
             [each.split()[:2] for each in lines], [["say", "refuses"], ["say", "answers"]]
         )
+
+    def test_after_many_answers(self) -> None:
+        """A difference is kept, and changes no answer."""
+        self.ask("say <user> missing")
+        for _ in range(MOST_ANSWERS):
+            self.assertEqual(self.ask("say <user> right")["word"], "x")
+        self.assertIn("times is missing", self.told("say <user> right"))
 
     def test_malformed(self) -> None:
         for wrong in (NoWord, ("no-word",), (ValueError,)):

@@ -46,11 +46,18 @@ LOOKS = (
 """Widths in pixels, and whether colours are dark: each of them, or each with each other."""
 
 
+def resize(page: Page, width: int) -> None:
+    """Make the window so wide, and wait until the page's script has arranged it anew: it is told of
+    a new width with the next frame."""
+    page.set_viewport_size({"width": width, "height": HEIGHT})
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def looks(page: Page) -> Iterator[tuple[int, bool]]:
     """Have a page be of each width and of each colours."""
     for width, dark in LOOKS:
         page.emulate_media(color_scheme="dark" if dark else "light")
-        page.set_viewport_size({"width": width, "height": HEIGHT})
+        resize(page, width)
         yield width, dark
 
 
@@ -58,7 +65,7 @@ def too_wide(page: Page) -> list[int]:
     """The widths of windows that a page is wider than, of those that people have."""
     found = []
     for width in (WIDE, 1024, 768, NARROW, 320):
-        page.set_viewport_size({"width": width, "height": HEIGHT})
+        resize(page, width)
         if page.evaluate("document.documentElement.scrollWidth") > width:
             found.append(width)
     return found
@@ -68,7 +75,7 @@ def overlaps(page: Page) -> list[int]:
     """The widths of windows in which the table of servers is not beside or above the people."""
     found = []
     for width in (1920, 1440, WIDE, 1270, 1265, 1024, 768, NARROW):
-        page.set_viewport_size({"width": width, "height": HEIGHT})
+        resize(page, width)
         # Asked at once: the page may be laid out anew between two questions.
         table, people = page.evaluate(BOXES)
         is_beside = table["right"] <= people["left"]

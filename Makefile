@@ -2,7 +2,8 @@
 # make up-ec2                   the same on a cloud of this machine's own: tests/cloud/README.md
 # make check                   what to run before every commit: style, types, arrows, what is known
 #                              to be dangerous, and the fast tests of what changed since the last one
-#                              (or since SINCE=COMMIT); ALL=1: all of them
+#                              (or since SINCE=COMMIT); ALL=1: all of them,
+#                              and the documentation
 # make test                    install and start what the tests need, and run them all, with all checks
 # make soak                    what takes longer than a test may, hours of it: each attack lasts SECONDS
 #                              (60), each database is put through FAULTS (500), drawn by SEED, and the
@@ -82,7 +83,7 @@ audit:
 	$(BIN)/python tests/audit.py $(AUDITED)
 
 check:
-	$(MAKE) --no-print-directory --jobs $(JOBS) --output-sync lint
+	$(MAKE) --no-print-directory --jobs $(JOBS) --output-sync lint $(if $(ALL),docs)
 	$(BIN)/python -m tests.run --jobs $(JOBS) $(BUDGETS) $(if $(ALL),$(FAST),$(TOUCHED))
 	@$(BIN)/python tests/audit.py --say $(AUDITED)
 

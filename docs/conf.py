@@ -66,6 +66,7 @@ nitpick_ignore = [
         "bbs.protocols.line.connection.LineFactory",
         "bbs.rules.pagination.PagedRule",
         "bbs.protocols.line.interfaces.IConnection",
+        "bbs.rules.auth.IHearers",
         "bbs.rules.auth.Question",
         "bbs.rules.placement.Seat",
         "bbs.storage.database.Database",

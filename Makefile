@@ -22,7 +22,7 @@ FAST = $$($(BIN)/python -m tests.touched --all)
 TOUCHED = $$($(BIN)/python -m tests.touched $(if $(SINCE),--since $(SINCE)))
 JOBS = 2
 # With the servers of the tests, more is run than the budgets are for.
-BUDGETS = $(if $(BBS_TEST_MYSQL_URL),,--budgets check)
+BUDGETS = $(if $(BBS_TEST_MYSQL_URL)$(wildcard .services/env),,--budgets check)
 # They mostly wait for servers that start, so they run side by side; attackers take what there is of
 # the machine, and run alone. What they reach is not measured, as that halves the speed of servers.
 REAL = $(filter-out $(ATTACKS),$(sort $(subst /,.,$(patsubst %.py,%,$(shell find \

@@ -34,17 +34,9 @@ if TYPE_CHECKING:
     )
     from bbs.protocols.arguments import ArgumentKind
     from bbs.protocols.commands import Command, CommandTable, Role, WrongUsage
+    from bbs.protocols.forms import Line, Listing
     from bbs.protocols.line import EncodedList, Reply, encode_entry
-    from bbs.protocols.presentation import (
-        ChatEvent,
-        Choices,
-        Legacy,
-        Line,
-        Listing,
-        Notice,
-        Presentation,
-        Talk,
-    )
+    from bbs.protocols.presentation import ChatEvent, Choices, Legacy, Notice, Presentation, Talk
     from bbs.rules.accounts import new_channel
     from bbs.rules.auth import Caller, asks, costs, question, stores_text
     from bbs.rules.background import tell_soon
@@ -101,8 +93,9 @@ _WHERE = {
     "bbs.delivery.feed": "BATCH FETCHED_BYTES Cursor Feed FirstEvents Mailbox Stored",
     "bbs.protocols.arguments": "ArgumentKind",
     "bbs.protocols.commands": "Command CommandTable Role WrongUsage",
+    "bbs.protocols.forms": "Line Listing",
     "bbs.protocols.line": "EncodedList Reply encode_entry",
-    "bbs.protocols.presentation": "ChatEvent Choices Legacy Line Listing Notice Presentation Talk",
+    "bbs.protocols.presentation": "ChatEvent Choices Legacy Notice Presentation Talk",
     "bbs.rules.accounts": "new_channel",
     "bbs.rules.background": "tell_soon",
     "bbs.rules.auth": "Caller asks costs question stores_text",

@@ -99,8 +99,8 @@ class Loads(SynchronousTestCase):
         (loaded,) = self.loaded("import bbs.client")
         ours = {
             *("bbs.client", "bbs.core.addresses", "bbs.core.errors"),
-            *("bbs.protocols.arguments", "bbs.protocols.commands", "bbs.protocols.presentation"),
-            *("bbs.core.tracing", "bbs.core.values"),
+            *("bbs.protocols.arguments", "bbs.protocols.commands", "bbs.protocols.forms"),
+            *("bbs.protocols.presentation", "bbs.core.tracing", "bbs.core.values"),
         }
         self.check(loaded, ours, {*HEAVY, "stomper", REACTOR})
         self.assertNotIn("bbs.ui.terminal", loaded)
@@ -123,7 +123,7 @@ class Loads(SynchronousTestCase):
             words,
             {
                 *("bbs.core.errors", "bbs.core.values", "bbs.framework"),
-                *("bbs.protocols.arguments", "bbs.protocols.commands"),
+                *("bbs.protocols.arguments", "bbs.protocols.commands", "bbs.protocols.forms"),
             },
         )
         never = {"boto3", "botocore", "prometheus_client", "prompt_toolkit", "twisted.web", REACTOR}

@@ -26,7 +26,8 @@ from bbs.commands.extensions import extended
 from bbs.commands.service import Service, ServiceUnusable, is_harmless
 from bbs.core.errors import Refusal
 from bbs.protocols.commands import Command, Role
-from bbs.protocols.presentation import ChatEvent, Line, Presentation, is_reference
+from bbs.protocols.forms import Line
+from bbs.protocols.presentation import ChatEvent, Presentation, is_reference
 from bbs.protocols.reply_types import Form, members, parse, records
 from bbs.ui.help import SENTENCES
 
@@ -46,7 +47,7 @@ class Description:
     @classmethod
     def of(cls, service: Service) -> Description:
         """Read a service; `ServiceUnusable` or `PluginUnusable` if servers could not serve it."""
-        presentation = service.presentation() if service.clients else Presentation()
+        presentation = service.presentation() if service.is_presented else Presentation()
         return cls(service, [*all_commands(service)], presentation)
 
     @property

@@ -39,7 +39,8 @@ from bbs.client.routing import LocalUser, Router
 from bbs.core import tracing
 from bbs.core.addresses import Address
 from bbs.protocols.commands import Command, Role
-from bbs.protocols.presentation import Listing, Presentation, member
+from bbs.protocols.forms import Listing, member
+from bbs.protocols.presentation import Presentation
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # typing's own has no defaults before Python 3.13.

@@ -30,7 +30,8 @@ from bbs.client.routing import MAX_HOPS, REPLY_DEADLINE, LocalUser, Router, dela
 from bbs.core.addresses import Address
 from bbs.core.errors import NotLoggedIn, Unavailable
 from bbs.protocols.commands import UnknownCommand, WrongUsage
-from bbs.protocols.presentation import ChatEvent, member
+from bbs.protocols.forms import member
+from bbs.protocols.presentation import ChatEvent
 
 PING_INTERVAL = 30.0  # s between pings, which check that the server is still there
 PING_DEADLINE = 10.0  # s until a server that does not answer a ping counts as gone

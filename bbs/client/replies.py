@@ -18,7 +18,8 @@ from bbs.client.errors import BadReply
 from bbs.core.addresses import Address
 from bbs.core.errors import NotLoggedIn, WrongCredentials
 from bbs.protocols.commands import UnknownCommand, WrongUsage
-from bbs.protocols.presentation import ChatEvent, member
+from bbs.protocols.forms import member
+from bbs.protocols.presentation import ChatEvent
 
 T = TypeVar("T")
 

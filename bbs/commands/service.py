@@ -24,6 +24,7 @@ from bbs.commands.extensions import (
     check_values,
     client_form,
 )
+from bbs.commands.words import completed, has_words
 from bbs.core.values import Counter, is_for_threads
 from bbs.delivery.broadcast import Broadcast
 from bbs.delivery.feed import Feed
@@ -105,8 +106,9 @@ class Service:
     :param person: called with a user's id, on a thread for long work. Only reads, and returns
         numbers by name for operators, never texts: how much of each thing the user has.
     :param greeting: a line that people see first by telnet.
-    :param client: the place of its `Presentation`: `"package.module:name"`. Servers and clients
-        load it when they start, so that module should import little.
+    :param client: the place of a `Presentation`: `"package.module:name"`. Servers and clients
+        load it when they start, so that module should import little. It counts before what commands
+        declare (`help`, `group`, …), which may be all that clients need to know.
     :param counters: names that `ask.count(name)` counts, for the operators' page and `/metrics`; a
         `Counter` says more about a name.
     :param subcommands: what the service adds to its command line, by name: one word, or two, of
@@ -280,12 +282,30 @@ class Service:
         """The places of its presentation, and of those of its extensions."""
         return [*filter(None, (self.client, *(each.client for each in self.extensions)))]
 
+    @property
+    def parts(self) -> Sequence[Service | Extension]:
+        """The service, and then its extensions."""
+        return [self, *self.extensions]
+
+    @property
+    def is_presented(self) -> bool:
+        """Whether it or an extension says how clients present it."""
+        return any(map(_has_words, self.parts))
+
     def presentation(self) -> Presentation:
-        """Load the presentation, with those of the extensions; the board's if there is none.
+        """Load the presentation, with those of the extensions, and with what their commands
+        declare; the board's if there is nothing of all this.
 
         :raises ServiceUnusable: one cannot be loaded, or does not fit.
         """
-        return self.joined(self.clients or [UNDECLARED])
+        if not self.is_presented:
+            return self.joined([UNDECLARED])
+        commands = [each for part in self.parts for table in part.commands for each in table]
+        try:
+            own = self.joined(self.clients) if self.clients else Presentation()
+            return completed(own, commands)
+        except ValueError as error:
+            raise ServiceUnusable(f"the service {self.name}: {error}") from error
 
     def joined(self, places: Iterable[str]) -> Presentation:
         """Load the presentations at `places`, and make one of them; at a contradiction the first
@@ -307,15 +327,20 @@ class Service:
         return 0
 
 
+def _has_words(part: Service | Extension) -> bool:
+    """Whether a service or an extension says how clients present it."""
+    commands = (command for table in part.commands for command in table)
+    return bool(part.client) or any(map(has_words, commands))
+
+
 def new_account_rule(
     service: Service, section: Callable[[type[Any]], object]
 ) -> Callable[[int], object] | None:
     """The rule for new accounts, of the service and its extensions, each with its settings;
     `section` has the settings that a class declares. None without such rules."""
-    parts: list[Service | Extension] = [service, *service.extensions]
     rules = [
         rule if each.settings is None else partial(rule, settings=section(each.settings))
-        for each in parts
+        for each in service.parts
         if (rule := each.on_register) is not None
     ]
 
@@ -346,17 +371,17 @@ def described(service: Service, table: CommandTable) -> Mapping[str, object]:
 
     :raises ServiceUnusable: it cannot be loaded, or does not fit the commands.
     """
-    if not service.clients:
+    if not service.is_presented:
         return {}
     presentation, commands = service.presentation(), {each.name: each for each in table}
     harmless = {each.name for each in table if is_harmless(each)}
     try:
         check(presentation, commands, harmless)
     except ValueError as error:
-        raise ServiceUnusable(
-            f"the service {service.name}: client {', '.join(service.clients)}: {error}"
-        ) from error
-    if not service.client:  # Clients that are told nothing go by this.
+        where = f"client {', '.join(service.clients)}: " if service.clients else ""
+        raise ServiceUnusable(f"the service {service.name}: {where}{error}") from error
+    if not _has_words(service):
+        # Clients that are told nothing of a service go by this.
         undeclared = service.joined([UNDECLARED]).only(commands, harmless)
         presentation = undeclared.joined(presentation)
     used = [commands[name] for name in presentation.histories]

@@ -30,6 +30,10 @@ class Refusal(Exception):
     in lower-case words joined by hyphens (`not-in-lobby`), unless the class defines another. A
     subclass without a `text` has the text and the code of its base.
 
+    `shown` is what people read in place of the text, if a command declares that it refuses so
+    (`Command.refuses`): `{}` stands there for the command's first argument, `{PARAMETER}` for that
+    of this name. Programs and scripts read the text.
+
     `limit` says that the sender has reached a limit: the security log records these.
 
     :raises TypeError: a class without any `text` is defined, or `Refusal` itself is raised.
@@ -37,6 +41,7 @@ class Refusal(Exception):
 
     text: ClassVar[str] = ""
     code: ClassVar[str] = ""
+    shown: ClassVar[str] = ""
     limit: ClassVar[bool] = False
 
     def __init__(self, *arguments: object) -> None:

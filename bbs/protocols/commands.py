@@ -12,7 +12,7 @@ the checks of a request follow from it. A service declares its commands here and
 import enum
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, InitVar, dataclass, field, replace
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from bbs.core.errors import Refusal
 from bbs.core.values import is_for_threads
 from bbs.protocols.arguments import KINDS, ArgumentKind
+from bbs.protocols.forms import Line, Listing
 
 Handler = Callable[..., Awaitable[Any]]
 _H = TypeVar("_H", bound=Handler)
@@ -63,10 +64,10 @@ class Command:
     `<lot>`. `kinds` has more of them by their names.
 
     With a `rule`, the command runs `rule(caller, *arguments)` in the transaction that finds the
-    caller by the token; then `handler(ask, result)` makes the reply. Without a rule,
-    `handler(ask, *arguments)` does both. The result of the handler, or without one of the rule,
-    becomes the reply: None is `Success!`, a mapping is the members of the reply. Only a command
-    that takes `<user>` has a rule. Clients do not run commands, so theirs have neither.
+    caller by the token; then `handler(ask, result)` makes the reply, which may be given as `then`.
+    Without a rule, `handler(ask, *arguments)` does both. The result of the handler, or without one
+    of the rule, becomes the reply: None is `Success!`, a mapping is the members of the reply. Only
+    a command that takes `<user>` has a rule. Clients do not run commands, so theirs have neither.
 
     A command that is not `listed` is for programs, and no help shows it. A `harmless` command may
     be sent again if its reply was lost, even if it writes; so may any command whose rule is
@@ -78,11 +79,19 @@ class Command:
     and handler may raise, beside those of the framework; None: they are not declared. Tests and
     `up --debug` compare answers with both.
 
+    What people read of it becomes a part of the service's `Presentation`: `help` says what the
+    command does, in a sentence, `group` is the heading under which help has it, `aliases` are short
+    names, and `complete` has the choices that a parameter takes, by its name. `done` are the words
+    for a success, `done_without` those for the command without an optional argument, by its name,
+    and `failures` the words for a refusal where those that it has (`Refusal.shown`) do not fit
+    here. `shown` are the forms of the lists and entries of its reply.
+
     `bounded` says why the command costs the same whatever is stored, if the price of its rule
     (`bbs.framework.costs`) does not grow with the result: a phrase, such as "one row". Nothing
     needs it but `bbs.testing.undeclared_limits`.
 
-    Raises ValueError for a malformed usage text, role, rule, handler or reply.
+    Raises ValueError for a malformed usage text, role, rule, handler or reply, both a handler and
+    `then`, and words for a refusal that is not declared.
     """
 
     usage: str
@@ -98,14 +107,27 @@ class Command:
     bounded: str = ""
     refuses: Sequence[type[Refusal]] | None = field(default=None, hash=False)
     kinds: Mapping[str, ArgumentKind] = field(default_factory=dict, hash=False)
+    then: InitVar[Handler | None] = None
+    help: str = ""
+    group: str = ""
+    aliases: Sequence[str] = field(default=(), hash=False)
+    done: str = ""
+    done_without: Mapping[str, str] = field(default_factory=dict, hash=False)
+    failures: Mapping[type[Refusal], str] = field(default_factory=dict, hash=False)
+    shown: Sequence[Line | Listing] = field(default=(), hash=False)
+    complete: Mapping[str, Sequence[str]] = field(default_factory=dict, hash=False)
     name: str = field(init=False)
     takes_user: bool = field(init=False)
     parameters: tuple[str, ...] = field(init=False)
     minimum: int = field(init=False)
     maximum: int = field(init=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, then: Handler | None) -> None:
         derive = object.__setattr__  # the dataclass is frozen for everybody else
+        if then is not None and self.handler is not None:
+            raise ValueError(f"{self.usage!r}: it has both a handler and then")
+        if then is not None:
+            derive(self, "handler", then)
         usage, typed = self._without_kinds()
         derive(self, "usage", usage)
         derive(self, "kinds", {**self.kinds, **typed})
@@ -125,6 +147,19 @@ class Command:
             (rule is None or is_for_threads(rule), "the rule must be a plain function"),
             (handler is None or callable(handler), "the handler must be a coroutine function"),
             (_are_refusals(self.refuses), "refuses are classes of Refusal, (class,) if one"),
+            (
+                all(each in (self.refuses or ()) for each in self.failures),
+                "failures has words for what refuses does not have",
+            ),
+            (
+                all(each in parameters for each in (*self.done_without, *self.complete)),
+                "done_without and complete have what is no parameter",
+            ),
+            (
+                isinstance(self.shown, (tuple, list))
+                and all(isinstance(each, (Line, Listing)) for each in self.shown),
+                "shown are Lines and Listings, (Listing(…),) if one",
+            ),
         ):
             if not is_right:
                 raise ValueError(f"{self.usage!r}: {needed}")
@@ -267,10 +302,11 @@ class CommandTable:
         bounded: str = "",
         refuses: Sequence[type[Refusal]] | None = None,
         kinds: Mapping[str, ArgumentKind] = MappingProxyType({}),
+        **words: Any,
     ) -> Callable[[_H], _H]:
         """Declare the decorated function as the handler of a command. `usage`, `role`, `rest`,
         `rule`, `listed`, `harmless`, `by_itself`, `reply`, `bounded`, `refuses` and `kinds` are as
-        in `Command`.
+        in `Command`, and so are `words`: `help`, `group` and what else people read.
 
         :raises ValueError: one of these is malformed, or the name of the command is taken.
         """
@@ -286,6 +322,7 @@ class CommandTable:
             bounded=bounded,
             refuses=refuses,
             kinds=kinds,
+            **words,
         )
 
         def declare(handler: _H) -> _H:

@@ -16,7 +16,8 @@ from bbs.client.client import ServiceClient
 from bbs.client.echo_filter import partner_name
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply
 from bbs.client.request import FRAMEWORK, ClientRequest, CommandInfo
-from bbs.protocols.presentation import Choices, Talk, member, of_event
+from bbs.protocols.forms import member, of_event
+from bbs.protocols.presentation import Choices, Talk
 from bbs.ui.chat import is_said
 from bbs.ui.interpreter import HIDDEN, resolve_alias
 from bbs.ui.output import visible

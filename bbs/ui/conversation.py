@@ -25,7 +25,8 @@ from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply, Waiting,
 from bbs.client.request import ClientRequest
 from bbs.core.addresses import Address
 from bbs.protocols.commands import WrongUsage
-from bbs.protocols.presentation import Presentation, member
+from bbs.protocols.forms import member
+from bbs.protocols.presentation import Presentation
 from bbs.ui.chat import PRESENCE_AGE, Chat, Partner, is_for, is_said, said_text
 from bbs.ui.completion import NameCache, fetch_partners, usage
 from bbs.ui.help import EXIT_HELP, help_lines, help_of

@@ -14,7 +14,8 @@ from bbs.client.client import ServiceClient
 from bbs.client.replies import ServiceReply
 from bbs.client.request import ClientRequest
 from bbs.core.confusables import skeletons
-from bbs.protocols.presentation import Choices, member, of_event
+from bbs.protocols.forms import member, of_event
+from bbs.protocols.presentation import Choices
 from bbs.ui.completion import NameCache, names_in
 from bbs.ui.interfaces import IScreen
 from bbs.ui.output import visible

@@ -35,7 +35,8 @@ from bbs.client.errors import BadReply, ClientError, Lost
 from bbs.client.replies import ChatMessage, ServiceEvent, ServiceReply, Waiting, read_id, read_time
 from bbs.client.request import CommandInfo
 from bbs.core.characters import BLANKS, CONTROLS, DEFAULT_IGNORABLE, FORMATS, pattern
-from bbs.protocols.presentation import Notice, Presentation, member, of_event
+from bbs.protocols.forms import member, of_event
+from bbs.protocols.presentation import Notice, Presentation
 from bbs.ui.layout import LINE_END
 
 MOST_TEXT = 4000  # characters shown of an event's text; an ellipsis stands for the rest

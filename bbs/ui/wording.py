@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from bbs.client.errors import ClientError, Refused, TurnedAway
 from bbs.client.replies import ServiceReply
 from bbs.client.request import FRAMEWORK, ClientRequest
-from bbs.protocols.presentation import Presentation, member
+from bbs.protocols.forms import member
+from bbs.protocols.presentation import Presentation
 from bbs.ui.output import problem_line, visible
 
 DONE: Mapping[str, str] = {

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
+from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -21,6 +22,7 @@ from bbs.commands.service import Service
 from bbs.config import App, Configuration, Fleet, Limits
 from bbs.core.values import Rate
 from bbs.delivery.bus import Bus
+from bbs.protocols.commands import CommandTable
 from bbs.rules import accounts, auth, fleet_admin
 from bbs.storage.database import rows
 from bbs.storage.models import Place, Session, User
@@ -103,6 +105,21 @@ class OwnClock(Clock):
 
     def advance(self, amount: float) -> None:
         self._clock.advance(amount)
+
+
+def without_words(service: Service) -> Service:
+    """A service of the same commands that says nothing of how people see them, as those up to 0.3.0
+    did."""
+    nothing: Mapping[str, Any] = {
+        **dict.fromkeys(("help", "group", "done"), ""),
+        **dict.fromkeys(("aliases", "shown"), ()),
+        **dict.fromkeys(("done_without", "failures", "complete"), MappingProxyType({})),
+    }
+    tables = [
+        CommandTable(*(replace(command, **nothing) for command in table))
+        for table in service.commands
+    ]
+    return replace(service, client="", commands=tables)
 
 
 class ClientTestCase(SynchronousTestCase):

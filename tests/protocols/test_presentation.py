@@ -20,16 +20,11 @@ from bbs.commands.common import all_commands
 from bbs.commands.service import check, is_harmless
 from bbs.core.values import RESERVED_EVENTS
 from bbs.protocols.commands import Command, Role
+from bbs.protocols.forms import MOST_ITEMS, MOST_LINES, MOST_PLACES, MOST_TEXT, Line, Listing
 from bbs.protocols.presentation import (
-    MOST_ITEMS,
-    MOST_LINES,
-    MOST_PLACES,
-    MOST_TEXT,
     ChatEvent,
     Choices,
     Legacy,
-    Line,
-    Listing,
     Notice,
     Presentation,
     PresentationUnusable,

@@ -4,8 +4,8 @@ A client starts without a database library: nothing here imports the board's rul
 """
 
 from bbs.board.client.face import face
-from bbs.board.client.library import (
-    BBSClient,
+from bbs.board.client.library import BBSClient
+from bbs.board.client.records import (
     GroupInfo,
     Missed,
     News,

@@ -11,7 +11,7 @@ from bbs.framework import CommandTable, Role, Service
 from bbs.ui import completion
 from bbs.ui.chat import Partner
 from bbs.ui.conversation import Conversation
-from tests.client.case import LOGIN
+from tests.client.case import LOGIN, without_words
 from tests.client.test_catalog import Noting
 from tests.ui.test_conversation import FRIEND, ConversationCase, Paper, squeezed
 
@@ -22,7 +22,7 @@ class TheBoardsCommands(ConversationCase):
     """A board that tells nothing of itself, as those up to version 0.3.0."""
 
     def make_service(self) -> Service:
-        return replace(board, client="")
+        return without_words(board)
 
     def setUp(self) -> None:
         super().setUp()

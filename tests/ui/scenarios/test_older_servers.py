@@ -3,12 +3,11 @@ that they have on today's."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from bbs.board import board
 from bbs.board.client.face import LEGACY
 from bbs.board.service import commands
 from bbs.framework import Service
+from tests.client.case import without_words
 from tests.ui import test_conversation, test_script
 from tests.ui.scenarios import test_people
 
@@ -22,7 +21,7 @@ class Untold:
     next_step = ""
 
     def make_service(self) -> Service:
-        return replace(board, client="")
+        return without_words(board)
 
 
 class Waits(Untold, test_people.Waits):

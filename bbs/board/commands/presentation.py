@@ -1,0 +1,218 @@
+"""What clients know of the board beside its commands: the names that they complete, talks, events
+and what waits for somebody who logs in.
+
+Servers up to version 0.3.0 send no presentation: with those, clients go by their own, for the
+commands that such servers know. Later servers send theirs, so these lists never change."""
+
+from __future__ import annotations
+
+from bbs.board.commands import friends, groups, messages, posts
+from bbs.framework import (
+    ChatEvent,
+    Choices,
+    Line,
+    Notice,
+    Presentation,
+    Talk,
+)
+
+FIRST = (
+    friends.INVITE,
+    friends.LIST_INVITE,
+    friends.ACCEPT_INVITE,
+    friends.LIST_FRIEND,
+    posts.POST,
+    posts.RECEIVE_POST,
+    messages.SEND,
+    groups.CREATE_GROUP,
+    groups.LIST_GROUP,
+    groups.LIST_JOINED,
+    groups.JOIN_GROUP,
+    messages.SEND_GROUP,
+)
+"""The commands that servers of version 0.1.0 know, which do not know `commands`."""
+
+LATER = (
+    messages.HISTORY,
+    messages.HISTORY_GROUP,
+    friends.WHO,
+    friends.UNFRIEND,
+    friends.DECLINE_INVITE,
+    friends.BLOCK,
+    friends.UNBLOCK,
+    friends.LIST_BLOCK,
+    groups.LEAVE_GROUP,
+    groups.LIST_MEMBER,
+)
+"""The commands that servers up to version 0.3.0 know beside these."""
+
+INVITATIONS = Choices(
+    "invitation",
+    ask=friends.LIST_INVITE.name,
+    lists={friends.LIST_INVITE.name: "invite"},
+    removed_by=(
+        friends.ACCEPT_INVITE.name,
+        friends.DECLINE_INVITE.name,
+        friends.DECLINE_ALL.name,
+        friends.BLOCK.name,
+    ),
+    added_by_events={"invite": "from", "invite group": ""},
+    removed_by_events={"friend": "with"},
+)
+FRIENDS = Choices(
+    "friend",
+    ask=friends.LIST_FRIEND.name,
+    lists={friends.LIST_FRIEND.name: "friend", friends.WHO.name: "friend"},
+    parameters=("friend",),
+    added_by=(friends.ACCEPT_INVITE.name,),
+    removed_by=(friends.UNFRIEND.name, friends.BLOCK.name),
+    added_by_events={"friend": "with"},
+    lookalike_events={
+        "invite": "from",
+        "message": "from",
+        "joined": "id",
+        "post": "from",
+        "reply": "from",
+    },
+    lookalike_lists={friends.LIST_INVITE.name: "invite", groups.LIST_MEMBER.name: "member"},
+)
+JOINED = Choices(
+    "group",
+    ask=groups.LIST_JOINED.name,
+    lists={groups.LIST_JOINED.name: "group"},
+    parameters=("group",),
+    added_by=(groups.CREATE_GROUP.name, groups.JOIN_GROUP.name),
+    removed_by=(groups.LEAVE_GROUP.name, groups.DELETE_GROUP.name),
+    removed_by_events={"left": "you_left"},
+    within="any group",
+)
+GROUPS = Choices(
+    "any group",
+    label="group",
+    ask=groups.LIST_GROUP.name,
+    lists={groups.LIST_GROUP.name: "group", groups.ALL_GROUPS.name: "group"},
+    key="group",
+    removed_by=(groups.DELETE_GROUP.name,),
+    added_by_events={"invite group": "group"},
+    shared=True,
+)
+MEMBERS = Choices(
+    "member",
+    lists={groups.LIST_MEMBER.name: "member"},
+    added_by_events={"joined": "id"},
+    removed_by_events={"left": "id"},
+)
+POSTS = Choices(
+    "post number",
+    label="post",
+    lists=dict.fromkeys(
+        [
+            posts.UNREAD_POSTS.name,
+            posts.RECEIVE_POST.name,
+            posts.MY_POSTS.name,
+            posts.THREAD.name,
+            posts.GROUP_POSTS.name,
+            posts.REPLY.name,
+            posts.POST_GROUP.name,
+        ],
+        "post",
+    ),
+    key="post",
+    parameters=("post",),
+    removed_by=(posts.DELETE_POST.name,),
+    added_by_events={"post": "post", "reply": "post"},
+    removed_by_events={"deleted": "post"},
+    recent=True,
+)
+BLOCKED = Choices(
+    "blocked",
+    lists={friends.LIST_BLOCK.name: "block"},
+    added_by=(friends.BLOCK.name,),
+    removed_by=(friends.UNBLOCK.name,),
+)
+
+_POSTED = "{from:text}, post {post}: {text:text}"
+_REPLIED = "{from:text}, reply {post} to {to}: {text:text}"
+
+EVENTS = {
+    **{name: Line(time="time", by="id") for name in ("joined", "left", "topic")},
+    "left by": Line(
+        "{by:text} removed {id:text} from {you_left:text}",
+        time="time",
+        shown="{by:text} removed you from {you_left:text}",
+        by="by",
+    ),
+    "invite group": Line("{from:text} invites you to a group: join-group {group:text}"),
+    "status": Line(time="time", many="{from:text} set {} statuses. Try: who"),
+    "post": Line(_POSTED, time="time", many="{from:text} posted {} times. Try: posts"),
+    "post group": Line(
+        _POSTED,
+        time="time",
+        by="from",
+        shown="#{group:text} " + _POSTED,
+        many="{from:text} posted {} times. Try: group-posts {group:text}",
+    ),
+    "reply": Line(_REPLIED, time="time", many="{from:text} replied {} times. Try: posts"),
+    "reply group": Line(
+        _REPLIED,
+        time="time",
+        by="from",
+        shown="#{group:text} " + _REPLIED,
+        many="{from:text} replied {} times. Try: group-posts {group:text}",
+    ),
+    "deleted": Line("Post {post} was deleted", time="time", by="by", many="{} posts were deleted"),
+    "announcement": Line("Announcement: {text:text}", time="time", once="announcement"),
+}
+"""Events that are not messages. Scripts print a group's post as any other. The form of `left by` is
+for the person who was removed. Others read the event's own text, and so do all where a group was
+deleted, as `id` is null then."""
+
+presentation = Presentation(
+    next_steps=("invite NAME", "talk NAME", "help"),
+    choices=(FRIENDS, INVITATIONS, JOINED, GROUPS, MEMBERS, BLOCKED, POSTS),
+    chats=(ChatEvent("message"), ChatEvent("sent", own=True)),
+    events=EVENTS,
+    talks=(
+        Talk(
+            "friend",
+            send=messages.SEND.name,
+            sent_by=(messages.MAIL.name,),
+            choices="friend",
+            history=messages.HISTORY.name,
+            line="<<<{sender}->{to}: {text}>>>",
+            presence=friends.WHO.name,
+        ),
+        Talk(
+            "group",
+            send=messages.SEND_GROUP.name,
+            choices="group",
+            history=messages.HISTORY_GROUP.name,
+            room=True,
+            line="<<<{sender}->GROUP<{to}>: {text}>>>",
+        ),
+    ),
+    notices=(
+        Notice(
+            "waiting.invitations",
+            "{} invitation waits: list-invite",
+            "{} invitations wait: list-invite",
+        ),
+        Notice(
+            "waiting.messages",
+            "{} message came while you were away",
+            "{} messages came while you were away",
+            most=1000,
+        ),
+        Notice("waiting.posts", "{} new post: posts", "{} new posts: posts", most=1000),
+        Notice("new.messages", "{} message waits", "{} messages wait", most=1000),
+        Notice(
+            "new.invitations",
+            "{} invitation waits: list-invite",
+            "{} invitations wait: list-invite",
+            most=1000,
+        ),
+        Notice("new.posts", "{} new post: posts", "{} new posts: posts", most=1000),
+    ),
+    notices_by=posts.NEW.name,
+    after="waiting.after",
+)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     )
     from bbs.protocols.arguments import ArgumentKind
     from bbs.protocols.commands import Command, CommandTable, Role, WrongUsage
+    from bbs.protocols.events import Event
     from bbs.protocols.forms import Line, Listing
     from bbs.protocols.line import EncodedList, Reply, encode_entry
     from bbs.protocols.presentation import ChatEvent, Choices, Legacy, Notice, Presentation, Talk
@@ -93,6 +94,7 @@ _WHERE = {
     "bbs.delivery.feed": "BATCH FETCHED_BYTES Cursor Feed FirstEvents Mailbox Stored",
     "bbs.protocols.arguments": "ArgumentKind",
     "bbs.protocols.commands": "Command CommandTable Role WrongUsage",
+    "bbs.protocols.events": "Event",
     "bbs.protocols.forms": "Line Listing",
     "bbs.protocols.line": "EncodedList Reply encode_entry",
     "bbs.protocols.presentation": "ChatEvent Choices Legacy Notice Presentation Talk",
@@ -140,6 +142,7 @@ __all__ = [
     "Cursor",
     "EachAlone",
     "EncodedList",
+    "Event",
     "Every",
     "Extension",
     "Feed",

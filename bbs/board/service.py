@@ -18,7 +18,7 @@ from bbs.board import (
     posts,
     user_stats,
 )
-from bbs.board.commands import commands
+from bbs.board.commands import EVENTS, commands
 from bbs.board.commands.messages import MESSAGES
 from bbs.framework import Counter, Feed, Service
 
@@ -48,6 +48,7 @@ def sweep(now: float) -> int:
 board = Service(
     "bbs",
     commands=(commands,),
+    events=EVENTS,
     models=models.MODELS,
     version=models.VERSION,
     steps=models.STEPS,

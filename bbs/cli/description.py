@@ -336,8 +336,12 @@ class _Spec:
             self._add_command(command)
         for name, (role, summary, properties) in _OWN_EVENTS.items():
             self._add_event(name, role, summary, properties, [*properties])
-        for name, (properties, needed) in self._events().items():
-            self._add_event(name, Role.APP, "", properties, needed)
+        records = {each.name: each.record for part in service.parts for each in part.events}
+        for name, (properties, needed) in self._events([*records]).items():
+            if record := records.get(name):
+                self._add_declared(name, record)
+            else:
+                self._add_event(name, Role.APP, "", properties, needed)
         servers = {role.value: self._server(role) for role in (Role.LOGIN, Role.APP)}
         return {
             "asyncapi": "3.0.0",
@@ -472,8 +476,8 @@ class _Spec:
             self._names[record] = name
             found = members(record)
             schema: dict[str, object] = {"type": "object"}
-            if (text := record.__doc__ or "") and not text.startswith(f"{record.__name__}("):
-                schema["description"] = " ".join(text.split())
+            if text := _said(record):
+                schema["description"] = text
             schema["required"] = [each.name for each in found if each.needed]
             schema["properties"] = {each.name: self._schema(each.kind) for each in found}
             self._schemas[name] = schema
@@ -507,9 +511,18 @@ class _Spec:
             "x-stored": name in self._of.stored_events,
         }
 
-    def _events(self) -> Mapping[str, tuple[Mapping[str, object], Sequence[str]]]:
-        """The service's own events: of each the schemas of the known members, and those that are
-        always there."""
+    def _add_declared(self, name: str, record: type) -> None:
+        """Add an event with the members that its record describes."""
+        found = members(record)
+        properties = {each.name: self._schema(each.kind) for each in found}
+        needed = [each.name for each in found if each.needed]
+        self._add_event(name, Role.APP, _said(record), properties, needed)
+
+    def _events(
+        self, declared: Sequence[str]
+    ) -> Mapping[str, tuple[Mapping[str, object], Sequence[str]]]:
+        """The service's own events, those `declared` and others: of each the schemas of the known
+        members, and those that are always there."""
         found: dict[str, tuple[Mapping[str, object], Sequence[str]]] = {}
         for chat in self._of.presentation.chats:
             found[chat.event] = _of_chat(chat)
@@ -521,7 +534,7 @@ class _Spec:
             if with_member:
                 properties.setdefault(with_member, {})
         found.update((name, (properties, ())) for name, properties in lines.items())
-        for name in self._of.stored_events:
+        for name in (*declared, *self._of.stored_events):
             found.setdefault(name, ({"text": _TEXT}, ()))
         return found
 
@@ -529,6 +542,12 @@ class _Spec:
 _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 
 _PLACE = re.compile(r"\{([A-Za-z_][\w.]*)(:text|:time)?\}")
+
+
+def _said(record: type) -> str:
+    """What a dataclass says of itself; empty if it has the docstring that Python made."""
+    text = record.__doc__ or ""
+    return "" if text.startswith(f"{record.__name__}(") else " ".join(text.split())
 
 
 def _of_chat(chat: ChatEvent) -> tuple[Mapping[str, object], Sequence[str]]:

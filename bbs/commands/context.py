@@ -133,8 +133,8 @@ class ServerContext:
     measure times. `described` is the service's presentation in the reply to `commands`, and
     `settings` the section of the configuration that the service declares. `extensions` has the
     extension of each command that the service does not have itself. `on_register` is the rule for
-    new accounts. `answered` is called with each answer to a command, a `Reply` or a refusal, to be
-    compared with what the command declares; None in production.
+    new accounts. `answered` is called with each answer to a command, a `Reply` or a refusal, and
+    with each event that is told, to be compared with what is declared; None in production.
     """
 
     service: Service
@@ -153,7 +153,7 @@ class ServerContext:
     extensions: Mapping[str, LoadedExtension] = field(default_factory=dict)
     on_register: Callable[[int], object] | None = None
     traces: RequestTraces = field(default_factory=RequestTraces)
-    answered: Callable[[Command, Any], object] | None = None
+    answered: Callable[[Any, Any], object] | None = None
 
     @property
     def role(self) -> Role:
@@ -256,6 +256,8 @@ class Ask:
             raise accounts.not_a_channel(channel)
         if "id" in event and not asked:
             self._check_durable(name)
+        if self.home.answered is not None:
+            self._compare(event)
         if after is not None and not isinstance(after, Mapping):
             raise ValueError(f"after must map readers to ids, and is {after!r}")
         if isinstance(servers, str):
@@ -271,6 +273,14 @@ class Ask:
             bus.tell_asked([(channel, servers)], event, asking if own else None, asking=asking)
         else:
             bus.tell(channel, event, after, servers=servers, asking=asking)
+
+    def _compare(self, event: Mapping[str, object]) -> None:
+        """Have an event compared with what the service or extension declares, if it declares
+        any."""
+        loaded, answered = self.home.extensions.get(self.command.name), self.home.answered
+        events = (loaded.extension if loaded else self.home.service).events
+        if events and answered is not None:
+            answered(events, event)
 
     def _check_durable(self, name: str) -> None:
         """Refuse an event with an id that the feed does not have: nobody would be sent it."""
@@ -294,6 +304,8 @@ class Ask:
         """
         if event["event"] in RESERVED_EVENTS:
             raise ValueError(f"a service cannot have an event with the name {event['event']!r}")
+        if self.home.answered is not None:
+            self._compare(event)
         told = [(channel, servers_of(where)) for channel, where in channels]
         self.home.bus.tell_asked(told, event, self.connection, asking=self.connection)
 

@@ -1,5 +1,5 @@
-"""Compares what commands really answer with what they declare: the members of replies with
-`Command.reply`, and refusals with `Command.refuses`.
+"""Compares what commands really answer and tell with what is declared: the members of replies with
+`Command.reply`, refusals with `Command.refuses`, and events with the `Event`s of their service.
 
 Servers of tests do (`MemoryService`, and processes with `COMPARE` in their environment), and those
 of `up --debug`. In production nothing is compared, and no command costs more.
@@ -7,7 +7,7 @@ of `up --debug`. In production nothing is compared, and no command costs more.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from bbs.commands.context import AskLoginServer, Moved
 from bbs.core.errors import (
@@ -19,7 +19,9 @@ from bbs.core.errors import (
     Unavailable,
 )
 from bbs.protocols.commands import Command, UnknownCommand, WrongUsage
+from bbs.protocols.events import Event
 from bbs.protocols.line import Reply
+from bbs.protocols.line.interfaces import encode
 from bbs.protocols.reply_types import misfit
 from bbs.rules.placement import TooManyPlaces
 
@@ -35,8 +37,11 @@ FRAMEWORK = (
 
 Answer = Reply | Refusal
 
-Answered = Callable[[Command, Answer], object]
-"""Called with each answer of a command."""
+Events = Sequence[Event]
+
+Answered = Callable[[Command | Events, Answer | Mapping[str, object]], object]
+"""Called with each answer of a command, and with each event that the service or extension with
+these events tells."""
 
 
 class Undeclared(Exception):
@@ -46,8 +51,8 @@ class Undeclared(Exception):
 def telling(tell: Callable[[str], object]) -> Answered:
     """Compare each answer at once, and `tell` the difference in a line."""
 
-    def answered(command: Command, answer: Answer) -> None:
-        if line := difference(command, answer):
+    def answered(declared: Command | Events, answer: Answer | Mapping[str, object]) -> None:
+        if line := difference(declared, answer):
             tell(line)
 
     return answered
@@ -58,8 +63,29 @@ def fail(line: str) -> None:
     raise Undeclared(line)
 
 
-def difference(command: Command, answer: Answer) -> str:
-    """Say how an answer differs from what the command declares; "" if it does not."""
+def difference(declared: Command | Events, answer: Answer | Mapping[str, object]) -> str:
+    """Say how an answer of a command, or an event, differs from what is declared; "" if it does
+    not."""
+    if isinstance(declared, Command):
+        assert isinstance(answer, Reply | Refusal)
+        return _difference_of_answer(declared, answer)
+    assert isinstance(answer, Mapping)
+    return _difference_of_event({each.name: each for each in declared}, answer)
+
+
+def _difference_of_event(declared: Mapping[str, Event], told: Mapping[str, object]) -> str:
+    name = str(told.get("event"))
+    if name not in declared:
+        return f"the event {name} is told and not declared: add Event({name!r}, …) to events"
+    record = declared[name].record
+    if record is None:
+        return ""
+    found = misfit(record, encode(told))
+    text = f"the event {name} is not what its record {record.__qualname__} describes: {found}"
+    return text if found else ""
+
+
+def _difference_of_answer(command: Command, answer: Answer) -> str:
     if isinstance(answer, Refusal):
         return _difference_of_refusal(command, answer)
     if command.reply is None or answer.body.get("status") != 0:

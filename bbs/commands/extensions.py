@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bbs.core.plugins import Plugin, plugins
 from bbs.core.values import Counter, is_for_threads
 from bbs.protocols.commands import CommandTable
+from bbs.protocols.events import Event
 from bbs.protocols.presentation import is_reference
 from bbs.storage.models import JOB_NAME_LENGTH, MODELS, Table
 from bbs.storage.schema import Schema, Step
@@ -79,6 +80,7 @@ class Extension:
     :param settings: a section of the configuration. Its handlers have it as `ask.settings`.
     :param client: the place of a `Presentation` with what clients need to know of it, which is
         added to the service's.
+    :param events: the events that it tells.
     :ivar schema: its tables.
     :raises ValueError: one of these is malformed.
     """
@@ -97,6 +99,7 @@ class Extension:
     counters: Sequence[str | Counter] = ()
     settings: type[Any] | None = None
     client: str = ""
+    events: Sequence[Event] = ()
     schema: Schema = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -109,6 +112,7 @@ class Extension:
             (are(self.models, type), "models are classes of tables, (Table,) if one"),
             (are(self.counters, (str, Counter)), "counters are names or Counters, (name,) if one"),
             (are(self.every, Every), EVERY),
+            (are_events(self.events), EVENTS),
             (are(self.feed_events, str), "feed_events are names of events, (name,) if one"),
             (all(each is None or is_for_threads(each) for each in rules), RULES),
             (self.client == "" or is_reference(self.client), client_form(self.client)),
@@ -132,6 +136,7 @@ class Extension:
         return (command.name for table in self.commands for command in table)
 
 
+EVENTS = "events are Events of different names, (Event(name, record),) if one"
 EVERY = "every is Every values, (Every(seconds, handler),) if one"
 RULES = "rules are plain functions"
 
@@ -142,6 +147,11 @@ def client_form(client: object) -> str:
 
 def are(values: object, kind: type | tuple[type, ...]) -> bool:
     return isinstance(values, (tuple, list)) and all(isinstance(value, kind) for value in values)
+
+
+def are_events(values: object) -> bool:
+    """Whether these are events of a service or an extension, each of another name."""
+    return are(values, Event) and len({each.name for each in values}) == len(values)  # type: ignore
 
 
 def check_values(name: str, *conditions: tuple[bool, str]) -> None:

@@ -15,12 +15,14 @@ from typing import Any
 
 from bbs import __version__
 from bbs.commands.extensions import (
+    EVENTS,
     EVERY,
     NAME,
     RULES,
     Every,
     Extension,
     are,
+    are_events,
     check_values,
     client_form,
 )
@@ -29,6 +31,7 @@ from bbs.core.values import Counter, is_for_threads
 from bbs.delivery.broadcast import Broadcast
 from bbs.delivery.feed import Feed
 from bbs.protocols.commands import Command, CommandTable
+from bbs.protocols.events import Event
 from bbs.protocols.presentation import (
     WITH_PASSWORDS,
     Presentation,
@@ -109,6 +112,8 @@ class Service:
     :param client: the place of a `Presentation`: `"package.module:name"`. Servers and clients
         load it when they start, so that module should import little. It counts before what commands
         declare (`help`, `group`, …), which may be all that clients need to know.
+    :param events: the events that its handlers tell. If it declares any, tests and `up --debug`
+        compare with them what is told.
     :param counters: names that `ask.count(name)` counts, for the operators' page and `/metrics`; a
         `Counter` says more about a name.
     :param subcommands: what the service adds to its command line, by name: one word, or two, of
@@ -148,6 +153,7 @@ class Service:
     person: Callable[[int], Mapping[str, int]] | None = None
     greeting: str = ""
     client: str = ""
+    events: Sequence[Event] = ()
     counters: Sequence[str | Counter] = ()
     subcommands: Mapping[str, Subcommand] = field(default_factory=lambda: MappingProxyType({}))
     lists: Sequence[OperatorList] = ()
@@ -178,6 +184,7 @@ class Service:
             (are(self.counters, (str, Counter)), "counters are names or Counters, (name,) if one"),
             (are(self.commands, CommandTable), "commands are tables, (table,) if one"),
             (are(self.models, type), "models are classes of tables, (Table,) if one"),
+            (are_events(self.events), EVENTS),
             (feed is None or isinstance(feed, Feed), "a feed is a Feed"),
             (
                 are(self.placed, str) and all(map(_KIND.fullmatch, self.placed)),
@@ -303,7 +310,7 @@ class Service:
         commands = [each for part in self.parts for table in part.commands for each in table]
         try:
             own = self.joined(self.clients) if self.clients else Presentation()
-            return completed(own, commands)
+            return completed(own, commands, [each for part in self.parts for each in part.events])
         except ValueError as error:
             raise ServiceUnusable(f"the service {self.name}: {error}") from error
 
@@ -330,7 +337,7 @@ class Service:
 def _has_words(part: Service | Extension) -> bool:
     """Whether a service or an extension says how clients present it."""
     commands = (command for table in part.commands for command in table)
-    return bool(part.client) or any(map(has_words, commands))
+    return bool(part.client or part.events) or any(map(has_words, commands))
 
 
 def new_account_rule(

@@ -1,4 +1,4 @@
-"""Words: what commands declare for people, as the `Presentation` that clients get."""
+"""Words: what commands and events declare for people, as the `Presentation` that clients get."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from bbs.protocols.commands import Command
+from bbs.protocols.events import Event
 from bbs.protocols.forms import Line, Listing
 from bbs.protocols.presentation import Presentation
 
@@ -19,9 +20,11 @@ def has_words(command: Command) -> bool:
     return any((*said, command.failures, command.shown, command.complete))
 
 
-def completed(presentation: Presentation, commands: Sequence[Command]) -> Presentation:
-    """A copy of `presentation` with what `commands` declare, in their order. What it says itself
-    stays.
+def completed(
+    presentation: Presentation, commands: Sequence[Command], events: Sequence[Event] = ()
+) -> Presentation:
+    """A copy of `presentation` with what `commands` and `events` declare, in their order. What it
+    says itself stays.
 
     :raises ValueError: two commands have one alias, or two lists of one name differ, or a parameter
         is completed by choices that the presentation lacks.
@@ -33,6 +36,10 @@ def completed(presentation: Presentation, commands: Sequence[Command]) -> Presen
     }
     forms = [form for each in commands for form in each.shown]
     lists = {each.name for each in presentation.lists}
+    chats = {each.event for each in presentation.chats}
+    shown = {
+        key: line for each in events if each.name not in chats for key, line in each.forms.items()
+    }
     return replace(
         presentation,
         help={**{each.name: each.help for each in commands if each.help}, **presentation.help},
@@ -45,6 +52,14 @@ def completed(presentation: Presentation, commands: Sequence[Command]) -> Presen
             presentation.lists,
             (form for form in forms if isinstance(form, Listing) and form.name not in lists),
         ),
+        events={
+            **{key: shown[key] for key in shown if key.split(" ")[0] not in chats},
+            **presentation.events,
+        },
+        chats=[
+            *presentation.chats,
+            *(each.chat for each in events if each.chat and each.name not in chats),
+        ],
         lines=_once(presentation.lines, (form for form in forms if isinstance(form, Line))),
     )
 

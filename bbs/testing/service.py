@@ -208,7 +208,9 @@ class MemoryService:
             _make_tables(self.database.peewee, service.schema)
         else:
             upgrade(self.database.peewee, service.schema)
-        self._answers: list[tuple[Command, declared.Answer]] = []
+        self._answers: list[
+            tuple[Command | declared.Events, declared.Answer | Mapping[str, object]]
+        ] = []
         self._differences: dict[str, None] = {}  # Lines, each once, in their order.
         self.set_ahead = 0.0
         self.database_ahead: float | None = None
@@ -259,7 +261,7 @@ class MemoryService:
         self.check_answers()
 
     def check_answers(self) -> None:
-        """Compare the answers since the last look with what their commands declare.
+        """Compare the answers and events since the last look with what is declared of them.
 
         :raises Undeclared: one differs; `close` raises it, too.
         """
@@ -268,8 +270,12 @@ class MemoryService:
         if lines:
             raise declared.Undeclared("\n".join(lines))
 
-    def _note_answer(self, command: Command, answer: declared.Answer) -> None:
-        self._answers.append((command, answer))
+    def _note_answer(
+        self,
+        of: Command | declared.Events,
+        answer: declared.Answer | Mapping[str, object],
+    ) -> None:
+        self._answers.append((of, answer))
         if len(self._answers) >= MOST_ANSWERS:
             self._compare_answers()
 

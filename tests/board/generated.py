@@ -15,7 +15,7 @@ from inspect import cleandoc
 from typing import Any
 
 from bbs.board import replies
-from bbs.board.commands import IN_HELP, friends, groups
+from bbs.board.commands import EVENTS, IN_HELP, friends, groups
 from bbs.board.commands.presentation import FIRST, LATER, presentation
 from bbs.commands.service import is_harmless
 from bbs.commands.words import completed
@@ -115,7 +115,7 @@ def of_clients(commands: Sequence[Command]) -> Sequence[Command]:
 
 
 LEGACY = Legacy(of_clients(FIRST), of_clients(LATER))
-PRESENTATION = completed(replace(presentation, legacy=LEGACY), IN_HELP)
+PRESENTATION = completed(replace(presentation, legacy=LEGACY), IN_HELP, EVENTS)
 
 
 def expression(value: Any) -> str:

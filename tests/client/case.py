@@ -119,7 +119,7 @@ def without_words(service: Service) -> Service:
         CommandTable(*(replace(command, **nothing) for command in table))
         for table in service.commands
     ]
-    return replace(service, client="", commands=tables)
+    return replace(service, client="", commands=tables, events=())
 
 
 class ClientTestCase(SynchronousTestCase):

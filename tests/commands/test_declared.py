@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from bbs.framework import (
     Caller,
     Command,
     CommandTable,
+    Event,
+    Extension,
     Refusal,
     Reply,
     Role,
@@ -139,6 +142,90 @@ class Compared(SynchronousTestCase):
         for wrong in (NoWord, ("no-word",), (ValueError,)):
             with self.assertRaisesRegex(ValueError, "refuses are classes of Refusal"):
                 Command("say <user>", Role.APP, rule=say, refuses=wrong)  # type: ignore[arg-type]
+
+
+@read_only
+def to_shout(caller: Caller, what: str) -> tuple[str, str]:
+    return caller.channel, what
+
+
+EVENTS: Mapping[str, dict[str, object]] = {
+    "right": {"event": "shout", "word": "x", "times": 1},
+    "missing": {"event": "shout", "word": "x"},
+    "unknown": {"event": "scream"},
+    "any": {"event": "hum", "long": True},
+}
+
+
+async def shout(ask: Ask, found: tuple[str, str]) -> None:
+    channel, what = found
+    await ask.tell(channel, EVENTS[what], asked=True)
+
+
+async def shout_each(ask: Ask, found: tuple[str, str]) -> None:
+    channel, what = found
+    await ask.tell_each([(channel, True)], EVENTS[what])
+
+
+class Told(SynchronousTestCase):
+    """Events are compared with what the service, or the extension of the command, declares."""
+
+    def served(self, *events: Event, extension: Extension | None = None) -> MemoryService:
+        shouts = CommandTable(
+            Command("shout <user> <what>", Role.APP, rule=to_shout, then=shout),
+            Command("shout-each <user> <what>", Role.APP, rule=to_shout, then=shout_each),
+        )
+        extensions = () if extension is None else (extension,)
+        service = Service("words", commands=(shouts,), events=events, extensions=extensions)
+        return MemoryService(service)
+
+    def told(self, what: str, service: MemoryService, command: str = "shout") -> str:
+        """What an author is told of an event; empty if nothing is wrong."""
+        token = service.people("ann")["ann"]
+        reply = service.at_home(token).ask(f"{command} {token} {what}")
+        self.assertEqual(reply["status"], 0)
+        try:
+            service.close()
+        except Undeclared as error:
+            return str(error)
+        return ""
+
+    def test_compared(self) -> None:
+        for command in ("shout", "shout-each"):
+            for what, line in (
+                ("right", ""),
+                ("any", ""),
+                (
+                    "missing",
+                    "the event shout is not what its record Word describes: times is missing",
+                ),
+                (
+                    "unknown",
+                    "the event scream is told and not declared: add Event('scream', …) to events",
+                ),
+            ):
+                service = self.served(Event("shout", Word), Event("hum"))
+                self.assertEqual(self.told(what, service, command), line)
+
+    def test_nothing_is_declared(self) -> None:
+        self.assertEqual(self.told("unknown", self.served()), "")
+
+    def test_of_an_extension(self) -> None:
+        """What one part declares is nothing to the others."""
+        quacks = CommandTable(Command("quack <user> <what>", Role.APP, rule=to_shout, then=shout))
+        for events, of_service, line in (
+            ((), (Event("shout", Word),), ""),
+            ((Event("hum"),), (), "the event scream is told and not declared"),
+        ):
+            extension = Extension("ducks", commands=(quacks,), events=events)
+            service = self.served(*of_service, extension=extension)
+            self.assertIn(line, self.told("unknown", service, "quack") or "")
+            self.assertEqual(bool(events), bool(line))
+
+    def test_two_of_one_name(self) -> None:
+        for make in (Service, Extension):
+            with self.assertRaisesRegex(ValueError, "events are Events of different names"):
+                make("words", events=(Event("shout"), Event("shout")))
 
 
 class AtTheEnd(SynchronousTestCase):

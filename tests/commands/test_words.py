@@ -11,8 +11,9 @@ from bbs.commands.service import Service, ServiceUnusable, described
 from bbs.commands.words import completed, has_words
 from bbs.core.errors import Refusal
 from bbs.protocols.commands import Command, CommandTable, Role
+from bbs.protocols.events import Event
 from bbs.protocols.forms import Line, Listing
-from bbs.protocols.presentation import Choices, Presentation
+from bbs.protocols.presentation import ChatEvent, Choices, Presentation
 
 
 class NoRoom(Refusal):
@@ -93,6 +94,16 @@ class Words(SynchronousTestCase):
                 "c no-room": "There is no place called {}.",
             },
         )
+
+    def test_events(self) -> None:
+        line, said = Line("{id:text} left"), ChatEvent("said")
+        events = [Event("left", shown={"id": line}), Event("said", chat=said), Event("hum")]
+        presentation = completed(Presentation(), [], events)
+        self.assertEqual(presentation, Presentation(events={"left id": line}, chats=(said,)))
+        own = Presentation(events={"left id": Line("Gone")}, chats=(ChatEvent("said", id=""),))
+        self.assertEqual(completed(own, [], events), own)
+        chat = Presentation(chats=(ChatEvent("left"),))
+        self.assertEqual(completed(chat, [], events[:1]), chat)
 
     def test_a_presentation_counts_first(self) -> None:
         own = Presentation(

@@ -1,20 +1,25 @@
-"""`docs/protocol.md`: the refusals of the board's commands, as their declarations have them."""
+"""`docs/protocol.md`: what the board's commands answer and tell, as declared."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board, errors
 from bbs.commands.common import all_commands
+from bbs.core.values import RESERVED_EVENTS
 from bbs.framework import Refusal
+from bbs.protocols.reply_types import members, misfit, records
 from tests.paths import CHECKOUT
 
 PAGE = CHECKOUT / "docs/protocol.md"
 
 ROW = re.compile(r"^\| (`[^|]*`) \|[^|]*\| ([^|]*) \|$", re.MULTILINE)
+SUCCESS = re.compile(r"^\| (`[^|]*`) \| ([^|]*) \|[^|]*\|$", re.MULTILINE)
 OWNERS = re.compile(r"Rules as of owners: (.*?)\. Whoever")
 ELSEWHERE = re.compile(r"`(history-group) <user> <group>` .*own rules: (.*?)\)")
 
@@ -65,3 +70,42 @@ class Refusals(SynchronousTestCase):
             for command in table:
                 self.assertIsNotNone(command.refuses, command.name)
                 self.assertIn(command.name, page)
+
+
+class Events(SynchronousTestCase):
+    EXAMPLE = re.compile(r'^\{"event": .*\}$', re.MULTILINE)
+
+    def test_each_example_is_as_declared(self) -> None:
+        declared: dict[str, Any] = {each.name: each.record for each in board.events}
+        found = set()
+        for line in self.EXAMPLE.findall(PAGE.read_text("utf-8")):
+            name = json.loads(line)["event"]
+            if name not in RESERVED_EVENTS:
+                self.assertEqual(misfit(declared[name], line.encode()), "", line)
+                known = {each.name for each in members(declared[name])}
+                self.assertLessEqual(json.loads(line).keys(), {"event", *known}, line)
+                found.add(name)
+        self.assertEqual(found, declared.keys())
+
+
+class Replies(SynchronousTestCase):
+    def test_members(self) -> None:
+        """The members that a row names are those of the command's record, and of what is in it."""
+        page = PAGE.read_text("utf-8")
+        rows = {usage.strip("`").split(" ")[0]: success for usage, success in SUCCESS.findall(page)}
+        for command in (each for table in board.commands for each in table):
+            if command.name not in rows:
+                continue
+            named = {*re.findall(r'"([a-z]+)":', rows[command.name])}
+            top = re.match(r"(?:`Success!`, )?`([a-z]+)`", rows[command.name])
+            if command.reply is None:
+                self.assertEqual(named, set(), command.name)
+                continue
+            reply: Any = command.reply
+            self.assertEqual([top and top[1]], [each.name for each in members(reply)])
+            if named:
+                inner: list[Any] = [
+                    each for each in records(command.reply) if each is not command.reply
+                ]
+                known = {each.name for record in inner for each in members(record)}
+                self.assertEqual(named, known, command.name)

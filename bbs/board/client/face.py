@@ -418,15 +418,6 @@ face = Presentation(
         ChatEvent(event="sent", own=True),
     ),
     events={
-        "joined": Line(time="time", by="id"),
-        "left": Line(time="time", by="id"),
-        "topic": Line(time="time", by="id"),
-        "left by": Line(
-            text="{by:text} removed {id:text} from {you_left:text}",
-            time="time",
-            shown="{by:text} removed you from {you_left:text}",
-            by="by",
-        ),
         "invite group": Line(text="{from:text} invites you to a group: join-group {group:text}"),
         "status": Line(time="time", many="{from:text} set {} statuses. Try: who"),
         "post": Line(
@@ -457,6 +448,15 @@ face = Presentation(
             text="Post {post} was deleted", time="time", many="{} posts were deleted", by="by"
         ),
         "announcement": Line(text="Announcement: {text:text}", time="time", once="announcement"),
+        "joined": Line(time="time", by="id"),
+        "left": Line(time="time", by="id"),
+        "left by": Line(
+            text="{by:text} removed {id:text} from {you_left:text}",
+            time="time",
+            shown="{by:text} removed you from {you_left:text}",
+            by="by",
+        ),
+        "topic": Line(time="time", by="id"),
     },
     talks=(
         Talk(

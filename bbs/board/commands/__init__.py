@@ -1,5 +1,5 @@
-"""The board's commands, each declared once: what it does, refuses and answers, and what people read
-of it. Clients get these words from `bbs/board/client/face.py`, which is generated from them.
+"""The board's commands and events, each declared once: what it does, refuses and answers, and what
+people read of it. Clients get these words from `bbs/board/client/face.py`, which is generated.
 """
 
 from __future__ import annotations
@@ -96,3 +96,5 @@ IN_HELP = (
     messages.HISTORY_GROUP,
 )
 """In the order in which people read them, by heading."""
+
+EVENTS = (*friends.EVENTS, *messages.EVENTS, *posts.EVENTS, *groups.EVENTS)

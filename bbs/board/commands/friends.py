@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bbs.board import blocks, errors, friendships, replies
-from bbs.framework import Ask, Command, Line, Listing, Reply, Role, success
+from bbs.board import blocks, errors, events, friendships, replies
+from bbs.framework import Ask, Command, Event, Line, Listing, Reply, Role, success
 
 
 async def notify(ask: Ask, notification: friendships.Notification | None) -> Reply:
@@ -212,4 +212,18 @@ LIST_BLOCK = Command(
     group="People",
     help="Lists the people whom you have blocked.",
     shown=(Listing("block", "Nobody is blocked"),),
+)
+
+EVENTS = (
+    Event(
+        "invite",
+        events.Invitation,
+        shown={"group": Line("{from:text} invites you to a group: join-group {group:text}")},
+    ),
+    Event("friend", events.Friendship),
+    Event(
+        "status",
+        events.Status,
+        shown=Line(time="time", many="{from:text} set {} statuses. Try: who"),
+    ),
 )

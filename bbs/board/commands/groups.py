@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bbs.board import errors, groups, ownership, replies
+from bbs.board import errors, events, groups, ownership, replies
 from bbs.board.commands.friends import notify
-from bbs.framework import Ask, Command, Line, Listing, Reply, Role, success
+from bbs.framework import Ask, Command, Event, Line, Listing, Reply, Role, success
 
 
 async def hear_group(ask: Ask, channel: str) -> Reply:
@@ -267,3 +267,24 @@ DELETE_GROUP = Command(
     help="Deletes a group that you own, with its posts.",
     done="{group} is deleted.",
 )
+
+EVENTS = (
+    Event("joined", events.Joined, shown=Line(time="time", by="id")),
+    Event(
+        "left",
+        events.Left,
+        shown={
+            "": Line(time="time", by="id"),
+            # Where a group was deleted, `id` is null, and everybody reads the event's own text.
+            "by": Line(
+                "{by:text} removed {id:text} from {you_left:text}",
+                time="time",
+                shown="{by:text} removed you from {you_left:text}",
+                by="by",
+            ),
+        },
+    ),
+    Event("topic", events.Topic, shown=Line(time="time", by="id")),
+)
+"""The form of `left` with `by` is for the person who was removed. Others read the event's own
+text."""

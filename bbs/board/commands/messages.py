@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bbs.board import errors, history, messages, replies
-from bbs.framework import Ask, Command, Listing, Reply, Role, success
+from bbs.board import errors, events, history, messages, replies
+from bbs.framework import Ask, ChatEvent, Command, Event, Listing, Reply, Role, success
 
 MESSAGES = "messages"  # the name of the board's counter
 
@@ -98,4 +98,9 @@ HISTORY_GROUP = Command(
     reply=replies.History,
     refuses=(errors.NoSuchTarget, errors.NotMember),
     shown=(HISTORY_LIST,),
+)
+
+EVENTS = (
+    Event("message", events.Message, chat=ChatEvent("message")),
+    Event("sent", events.Message, chat=ChatEvent("sent", own=True)),
 )

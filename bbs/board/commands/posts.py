@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bbs.board import errors, posts, replies, threads, unread, user_stats
-from bbs.framework import Ask, Command, Line, Listing, Reply, Role, success
+from bbs.board import errors, events, posts, replies, threads, unread, user_stats
+from bbs.framework import Ask, Command, Event, Line, Listing, Reply, Role, success
 
 
 async def publish(ask: Ask, post: posts.Published) -> Reply:
@@ -177,3 +177,48 @@ GROUP_POSTS = Command(
     help="Shows the posts of a group that you have not read.",
     shown=(POST_LIST, *POST_LINES),
 )
+
+_POSTED = "{from:text}, post {post}: {text:text}"
+_REPLIED = "{from:text}, reply {post} to {to}: {text:text}"
+
+EVENTS = (
+    Event(
+        "post",
+        events.Posted,
+        shown={
+            "": Line(_POSTED, time="time", many="{from:text} posted {} times. Try: posts"),
+            "group": Line(
+                _POSTED,
+                time="time",
+                by="from",
+                shown="#{group:text} " + _POSTED,
+                many="{from:text} posted {} times. Try: group-posts {group:text}",
+            ),
+        },
+    ),
+    Event(
+        "reply",
+        events.Replied,
+        shown={
+            "": Line(_REPLIED, time="time", many="{from:text} replied {} times. Try: posts"),
+            "group": Line(
+                _REPLIED,
+                time="time",
+                by="from",
+                shown="#{group:text} " + _REPLIED,
+                many="{from:text} replied {} times. Try: group-posts {group:text}",
+            ),
+        },
+    ),
+    Event(
+        "deleted",
+        events.Deleted,
+        shown=Line("Post {post} was deleted", time="time", by="by", many="{} posts were deleted"),
+    ),
+    Event(
+        "announcement",
+        events.Announcement,
+        shown=Line("Announcement: {text:text}", time="time", once="announcement"),
+    ),
+)
+"""Scripts print a group's post as any other."""

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from bbs.board.commands import friends, groups, messages, posts
 from bbs.framework import (
-    ChatEvent,
     Choices,
-    Line,
     Notice,
     Presentation,
     Talk,
@@ -131,47 +129,9 @@ BLOCKED = Choices(
     removed_by=(friends.UNBLOCK.name,),
 )
 
-_POSTED = "{from:text}, post {post}: {text:text}"
-_REPLIED = "{from:text}, reply {post} to {to}: {text:text}"
-
-EVENTS = {
-    **{name: Line(time="time", by="id") for name in ("joined", "left", "topic")},
-    "left by": Line(
-        "{by:text} removed {id:text} from {you_left:text}",
-        time="time",
-        shown="{by:text} removed you from {you_left:text}",
-        by="by",
-    ),
-    "invite group": Line("{from:text} invites you to a group: join-group {group:text}"),
-    "status": Line(time="time", many="{from:text} set {} statuses. Try: who"),
-    "post": Line(_POSTED, time="time", many="{from:text} posted {} times. Try: posts"),
-    "post group": Line(
-        _POSTED,
-        time="time",
-        by="from",
-        shown="#{group:text} " + _POSTED,
-        many="{from:text} posted {} times. Try: group-posts {group:text}",
-    ),
-    "reply": Line(_REPLIED, time="time", many="{from:text} replied {} times. Try: posts"),
-    "reply group": Line(
-        _REPLIED,
-        time="time",
-        by="from",
-        shown="#{group:text} " + _REPLIED,
-        many="{from:text} replied {} times. Try: group-posts {group:text}",
-    ),
-    "deleted": Line("Post {post} was deleted", time="time", by="by", many="{} posts were deleted"),
-    "announcement": Line("Announcement: {text:text}", time="time", once="announcement"),
-}
-"""Events that are not messages. Scripts print a group's post as any other. The form of `left by` is
-for the person who was removed. Others read the event's own text, and so do all where a group was
-deleted, as `id` is null then."""
-
 presentation = Presentation(
     next_steps=("invite NAME", "talk NAME", "help"),
     choices=(FRIENDS, INVITATIONS, JOINED, GROUPS, MEMBERS, BLOCKED, POSTS),
-    chats=(ChatEvent("message"), ChatEvent("sent", own=True)),
-    events=EVENTS,
     talks=(
         Talk(
             "friend",

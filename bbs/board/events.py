@@ -1,4 +1,5 @@
-"""The members of the board's events, as `docs/protocol.md` describes them.
+"""The members of the board's events, as `docs/protocol.md` describes them. Those of messages and
+announcements are in `replies`, as replies have them, too.
 
 Times are in seconds since the epoch, names those of people and groups, posts their numbers.
 """
@@ -6,18 +7,6 @@ Times are in seconds since the epoch, names those of people and groups, posts th
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Message:
-    """A message to a friend (`to`) or in a group."""
-
-    id: int
-    time: float
-    from_: str
-    message: str
-    to: str | None = None
-    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -38,7 +27,7 @@ class Friendship:
 
 
 @dataclass(frozen=True)
-class Status:
+class StatusChange:
     """The new status of a friend; empty if it was cleared."""
 
     from_: str
@@ -112,12 +101,3 @@ class Deleted:
     time: float
     group: str | None = None
     by: str | None = None
-
-
-@dataclass(frozen=True)
-class Announcement:
-    """An operator's announcement, by its number."""
-
-    announcement: int
-    text: str
-    time: float

@@ -23,7 +23,7 @@ from bbs.core.errors import Unavailable
 from bbs.core.values import DiskState
 from bbs.daemons.composition import Runtime
 from bbs.rules import page_history
-from bbs.rules.page_history import Event, EventKind, StoredEvent, broker_away, sentence
+from bbs.rules.page_history import EventKind, FleetEvent, StoredEvent, broker_away, sentence
 from bbs.ui.output import visible
 
 LOOK_INTERVAL = 1.0  # seconds between looks: one read of an index each
@@ -137,7 +137,7 @@ class StatusReport(TimerService):
         if had_broker and not self._has_broker:
             self._say(f"{broker_away(self._counters, ' later')} {self._log} says why.")
         elif self._has_broker and not had_broker:
-            self._say(sentence(Event(EventKind.BROKER_BACK, self._wall())))
+            self._say(sentence(FleetEvent(EventKind.BROKER_BACK, self._wall())))
 
     def _look_at_provider(self) -> None:
         away = self._find_provider()

@@ -15,7 +15,7 @@ import peewee
 
 from bbs.core.values import REBALANCE, DrainCause, State, version_order
 from bbs.rules import membership, page_history, servers
-from bbs.rules.page_history import Event, EventKind
+from bbs.rules.page_history import EventKind, FleetEvent
 from bbs.rules.servers import OPERATOR, HeardServer, ServerRow
 from bbs.storage.database import long_read, read_only, rows
 from bbs.storage.models import Action, Lease, Place, Server, User
@@ -332,7 +332,7 @@ def launch(by: By, capacity: int, maximum: int) -> str:
     """`ask_launch`, recorded."""
     server = ask_launch(capacity, maximum, by.now)
     record(by, LAUNCH, server)
-    page_history.add(Event(EventKind.LAUNCHING, by.now, server))
+    page_history.add(FleetEvent(EventKind.LAUNCHING, by.now, server))
     return server
 
 
@@ -381,10 +381,10 @@ def record(
     page_history.add(*events(by.now, action, target, detail))
 
 
-def events(at: float, action: str, target: str, detail: str | None) -> Iterator[Event]:
+def events(at: float, action: str, target: str, detail: str | None) -> Iterator[FleetEvent]:
     """The event of an action, unless the action is for operators alone."""
     if action in _EVENTS:
-        yield Event(_EVENTS[action], at, target, detail or "")
+        yield FleetEvent(_EVENTS[action], at, target, detail or "")
 
 
 _EVENTS = {

@@ -17,7 +17,7 @@ import peewee
 from bbs.core.values import Cause, DrainCause, Instance, LossCause, State, Urgency
 from bbs.rules import fleet_admin, page_history, placement, servers
 from bbs.rules.membership import FLEET_LEASE, Member, locked_leader, seen_lease
-from bbs.rules.page_history import Event, EventKind
+from bbs.rules.page_history import EventKind, FleetEvent
 from bbs.rules.servers import ServerRow
 from bbs.storage.database import read_only, rows
 from bbs.storage.models import HeartbeatRow, Lease, LoginServer, OutboxEntry, Server, Waiter
@@ -78,7 +78,7 @@ def add_launches(
         servers.add(scope, capacity, now, pooled, strategy, trace, id): strategy
         for id, strategy in launches
     }
-    page_history.add(*(Event(EventKind.LAUNCHING, now, id) for id in added))
+    page_history.add(*(FleetEvent(EventKind.LAUNCHING, now, id) for id in added))
     return added
 
 
@@ -132,7 +132,7 @@ def refuse(me: Member, reason: str | None, until: float | None, now: float) -> N
     was_refused = fleet_admin.refusal() is not None
     if was_refused != (reason is not None):
         refused, accepted = EventKind.LAUNCHES_REFUSED, EventKind.LAUNCHES_ACCEPTED
-        page_history.add(Event(accepted if was_refused else refused, now))
+        page_history.add(FleetEvent(accepted if was_refused else refused, now))
     Lease.update(refusal=reason, refused_until=until).where(Lease.name == FLEET_LEASE).execute()
 
 
@@ -159,7 +159,7 @@ def park(me: Member, server: str, now: float) -> bool:
     values = {"state": State.WARM, "host": None, "port": None, "created": now}
     is_parked = _update(_is_launching(server) & Server.shelved, values)
     if is_parked:
-        page_history.add(Event(EventKind.WARM, now, server))
+        page_history.add(FleetEvent(EventKind.WARM, now, server))
     return is_parked
 
 
@@ -176,7 +176,7 @@ def resume(me: Member, server: str, maximum: int, now: float) -> bool:
             return False
         # It had reported that it leaves when it was stopped.
         begins = {"state": State.LAUNCHING, "host": None, "created": now, "leaving": False}
-        page_history.add(Event(EventKind.LAUNCHING, now, server))
+        page_history.add(FleetEvent(EventKind.LAUNCHING, now, server))
     Server.update(shelved=False, **begins).where(Server.id == server).execute()
     return True
 
@@ -193,7 +193,7 @@ def put_back(me: Member, server: str, now: float) -> None:
     _check_leader(me)
     values = {"state": State.WARM, "shelved": True, "created": now}
     if _update(_is_launching(server) & Server.port.is_null(), values):
-        page_history.add(Event(EventKind.WARM, now, server))
+        page_history.add(FleetEvent(EventKind.WARM, now, server))
 
 
 def lose(me: Member, server: str, cause: Cause, reason: str, now: float) -> list[placement.Move]:
@@ -264,7 +264,7 @@ def keep(me: Member, server: str, now: float) -> list[placement.Move]:
         & ~servers.must_go()
     )
     if _update(may_stay, {"state": State.READY, "cause": "", "reason": ""}):
-        page_history.add(Event(EventKind.KEPT, now, server))
+        page_history.add(FleetEvent(EventKind.KEPT, now, server))
     return placement.settle()
 
 
@@ -328,7 +328,7 @@ def begin(me: Member, now: float) -> None:
     none, and a controller that died has missed what followed."""
     note_waiting(me, now)
     if page_history.goes_on(EventKind.LAUNCHES_REFUSED) and fleet_admin.refusal() is None:
-        page_history.add(Event(EventKind.LAUNCHES_ACCEPTED, now))
+        page_history.add(FleetEvent(EventKind.LAUNCHES_ACCEPTED, now))
     kept = page_history.news_behind(0)
     if kept:
         events = sorted(_events_since(kept[0].at, now), key=lambda event: event.at)
@@ -343,13 +343,13 @@ def note_waiting(me: Member, now: float) -> bool:
     if count and not was_waiting:
         since = Waiter.select(peewee.fn.MIN(Waiter.since)).scalar()
         at = now if since is None else min(since, now)
-        page_history.add(Event(EventKind.PEOPLE_WAIT, at, number=count))
+        page_history.add(FleetEvent(EventKind.PEOPLE_WAIT, at, number=count))
     elif was_waiting and not count:
-        page_history.add(Event(EventKind.NOBODY_WAITS, now))
+        page_history.add(FleetEvent(EventKind.NOBODY_WAITS, now))
     return bool(count)
 
 
-def _events_since(then: float, now: float) -> Iterator[Event]:
+def _events_since(then: float, now: float) -> Iterator[FleetEvent]:
     """The events after `then` that can be derived from rows: acts of operators, and the last change
     of each server, which has a timestamp or counts as just `now`."""
     for act in fleet_admin.actions(page_history.NEWS_KEPT):
@@ -367,14 +367,14 @@ def _events_since(then: float, now: float) -> Iterator[Event]:
         yield _event(ServerRow.of(row), row.at)
 
 
-def _event(row: ServerRow, at: float) -> Event:
+def _event(row: ServerRow, at: float) -> FleetEvent:
     """The event that a server has reached the state in `row`. Everybody may read events, so the
     provider's reason for a failed launch is not quoted."""
     if row.state in (State.LOST, State.GONE) and row.has_yet_to_serve:
-        return Event(EventKind.FAILED, at, row.id)
+        return FleetEvent(EventKind.FAILED, at, row.id)
     is_launched = row.state is State.READY and row.scope != servers.OPERATOR
     seconds = row.launch_time if is_launched else None
-    return Event(EventKind(row.state.value), at, row.id, servers.explain(row), seconds)
+    return FleetEvent(EventKind(row.state.value), at, row.id, servers.explain(row), seconds)
 
 
 @read_only

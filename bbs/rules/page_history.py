@@ -64,7 +64,7 @@ OPPOSITES = {
 
 
 @dataclass(frozen=True)
-class Event:
+class FleetEvent:
     """An event of the operators' page."""
 
     kind: EventKind
@@ -74,7 +74,7 @@ class Event:
     number: float | None = None  # In the sentence.
 
 
-def sentence(event: Event, counters: Iterable[Counter] = ()) -> str:
+def sentence(event: FleetEvent, counters: Iterable[Counter] = ()) -> str:
     """Say what happened, in a service with these `counters`."""
     if event.kind is EventKind.BROKER_AWAY:
         return broker_away(counters, " later")
@@ -147,7 +147,7 @@ class StoredEvent:
     id: int
     at: float  # Seconds since the epoch.
     text: str
-    event: Event | None  # None for a kind of another version.
+    event: FleetEvent | None  # None for a kind of another version.
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ def _series(login_server: str, now: float, behind: int = 0) -> tuple[Moment, ...
     return tuple(reversed(found))
 
 
-def add(*events: Event) -> list[int]:
+def add(*events: FleetEvent) -> list[int]:
     """Store `events`, in the transaction that causes them; returns their ids."""
     if not events:
         return []
@@ -241,7 +241,7 @@ def goes_on(kind: EventKind) -> bool:
     return any(last == kind for _, last in rows(_pair(kind).limit(1)))
 
 
-def add_seen(events: Sequence[Event], behind: int) -> list[int]:
+def add_seen(events: Sequence[FleetEvent], behind: int) -> list[int]:
     """Store events that only login servers see, unless another one has stored the same event behind
     the id `behind`, or as the last of its kind; returns the ids of their rows."""
     locked_leader()
@@ -273,7 +273,7 @@ def forget_old_news() -> int:
     )
 
 
-def untold(events: Iterable[Event], stored: Sequence[StoredEvent]) -> list[Event]:
+def untold(events: Iterable[FleetEvent], stored: Sequence[StoredEvent]) -> list[FleetEvent]:
     """Those of the `events` that none of the `stored` tells. Versions up to 0.3.0 stored texts
     alone, and said why a server drained or ended behind a colon."""
     texts = [each.text for each in stored if each.event is None]
@@ -282,16 +282,16 @@ def untold(events: Iterable[Event], stored: Sequence[StoredEvent]) -> list[Event
     return [event for event in events if told.isdisjoint((sentence(event), _in_0_3_0(event)))]
 
 
-def _in_0_3_0(event: Event) -> str:
+def _in_0_3_0(event: FleetEvent) -> str:
     return f"Server {short(event.server)} {_VERBS.get(event.kind)}"
 
 
 def _stored(
     id: int, at: float, text: str, kind: str, server: str, detail: str, number: float | None
 ) -> StoredEvent:
-    event: Event | None = None
+    event: FleetEvent | None = None
     with suppress(ValueError):  # An older version has no kind, a newer one may have others.
-        event = Event(EventKind(kind), at, server, detail, number)
+        event = FleetEvent(EventKind(kind), at, server, detail, number)
     return StoredEvent(id, at, text, event)
 
 
@@ -306,6 +306,6 @@ def _last_id() -> peewee.Select:
     return News.select(peewee.fn.MAX(News.id))
 
 
-def _row(id: int, event: Event) -> dict[str, Any]:
+def _row(id: int, event: FleetEvent) -> dict[str, Any]:
     detail = event.detail[: News.detail.max_length]
     return {**asdict(event), "id": id, "text": sentence(event), "detail": detail}

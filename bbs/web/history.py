@@ -22,7 +22,7 @@ from zope.interface import Interface
 
 from bbs.core.errors import Unavailable
 from bbs.rules import page_history
-from bbs.rules.page_history import NEWS_KEPT, Event, EventKind, Moment, StoredEvent, sentence
+from bbs.rules.page_history import NEWS_KEPT, EventKind, FleetEvent, Moment, StoredEvent, sentence
 from bbs.web.context import PageContext
 
 STEP = 10.0  # seconds between points
@@ -198,7 +198,7 @@ class PageHistory:
         self._watchers = watchers
         # Whether the database and the broker were there; None before both have been.
         self._connected: tuple[bool, bool] | None = None
-        self._unstored: list[Event] = []
+        self._unstored: list[FleetEvent] = []
         self._shown_unstored = 0  # How many of these the readers have.
         self._shown_ids: set[int] = set()  # Ids of rows that readers have had before.
         self._last_moment = 0
@@ -257,7 +257,7 @@ class PageHistory:
         self._connected = now
         for was, there, (away, back) in zip(before, now, _CONNECTIONS, strict=True):
             if was != there:
-                self._unstored.append(Event(back if there else away, self._wall()))
+                self._unstored.append(FleetEvent(back if there else away, self._wall()))
         if self._shown_unstored or not database:
             self._show_unstored()
 
@@ -293,7 +293,7 @@ class PageHistory:
         self._shown_ids.difference_update(each.id for each in stored)
         return news
 
-    def _in_words(self, id: int, event: Event, stored: bool = True) -> PageEvent:
+    def _in_words(self, id: int, event: FleetEvent, stored: bool = True) -> PageEvent:
         text = sentence(event, self._counters)
         return PageEvent(id, event.at, text, event.kind, event.server, stored)
 

@@ -76,7 +76,7 @@ from bbs.rules import (
 )
 from bbs.rules.auth import Caller, asked_by
 from bbs.rules.overview import overview
-from bbs.rules.page_history import Event, EventKind
+from bbs.rules.page_history import EventKind, FleetEvent
 from bbs.rules.pagination import Page
 from bbs.storage import clock, migrations
 from bbs.storage.database import Database, rows
@@ -445,7 +445,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: overview(NOW, names=True, behind=7),
             lambda: page_history.recall(CONTROLLER.id, NOW),
             lambda: page_history.write_points(CONTROLLER.id, 7, NOW, {}, {}),
-            lambda: page_history.add_seen([Event(EventKind.BROKER_AWAY, NOW)], 7),
+            lambda: page_history.add_seen([FleetEvent(EventKind.BROKER_AWAY, NOW)], 7),
             lambda: user_admin.search(NOW, "user1"),
             lambda: user_admin.show(NOW, "user1", board.person),
             lambda: fleet_admin.actions(200),

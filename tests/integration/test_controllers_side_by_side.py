@@ -14,7 +14,7 @@ from bbs.board import board
 from bbs.core.values import DrainCause, LossCause, State, Tally
 from bbs.rules import fleet_transitions, membership, page_history, servers
 from bbs.rules.membership import Member
-from bbs.rules.page_history import Event, EventKind, sentence
+from bbs.rules.page_history import EventKind, FleetEvent, sentence
 from bbs.storage import migrations
 from bbs.storage.models import Server
 from lab.rolling.versions import environ, unpack
@@ -263,7 +263,7 @@ class ByTurns(MigrationCase):
     def test_what_an_older_controller_does_is_told_by_its_successor(self) -> None:
         """It stores no events, and in this fleet only today's login servers have pages."""
         self.upgrade_to_today()
-        self.call(page_history.add, Event(EventKind.BROKER_AWAY, 0.5))
+        self.call(page_history.add, FleetEvent(EventKind.BROKER_AWAY, 0.5))
         ready, gone = self.start(), self.start()
         self.older.does("close", gone, "drained", 3.0)
         self.assertEqual(len(self.texts()), 1)

@@ -11,7 +11,7 @@ from bbs.board.models import Announcement, Group, Inbox
 from bbs.core.values import Tally
 from bbs.rules import accounts, fleet_admin, fleet_transitions, membership, page_history, user_admin
 from bbs.rules.fleet_admin import By
-from bbs.rules.page_history import Event, EventKind
+from bbs.rules.page_history import EventKind, FleetEvent
 from bbs.rules.placement import Look
 from bbs.rules.user_admin import NoSuchPerson
 from bbs.storage.models import News, OutboxEntry, Place, Session, Suspension, User
@@ -180,7 +180,7 @@ class OperatorsAtOnce(ContestCase):
         launch = (fleet_admin.launch, self.by("liz"), 2, 10**6)
         keep = (fleet_transitions.add_launches, me, 2, "test", 2, 10**6, self.now)
         away, back = (
-            (page_history.add_seen, [Event(kind, self.now)], 10**15)
+            (page_history.add_seen, [FleetEvent(kind, self.now)], 10**15)
             for kind in (EventKind.BROKER_AWAY, EventKind.BROKER_BACK)
         )
         deeds = [each(*[launch, keep, away, back] * 3)]

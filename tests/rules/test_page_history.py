@@ -6,8 +6,8 @@ from bbs.rules import page_history
 from bbs.rules.page_history import (
     HOUR,
     NEWS_KEPT,
-    Event,
     EventKind,
+    FleetEvent,
     Moment,
     Remembered,
     StoredEvent,
@@ -109,12 +109,14 @@ class Events(RulesCase):
     def add(self, *kinds: EventKind, at: float | None = None) -> list[int]:
         """Store events of these kinds; their ids."""
         when = self.now if at is None else at
-        ids: list[int] = self.call(page_history.add, *(Event(kind, when, "s1") for kind in kinds))
+        ids: list[int] = self.call(
+            page_history.add, *(FleetEvent(kind, when, "s1") for kind in kinds)
+        )
         return ids
 
     def seen(self, *kinds: EventKind, behind: int = 0) -> list[int]:
         """A login server that has read the events up to `behind` sees these."""
-        events = [Event(kind, self.now) for kind in kinds]
+        events = [FleetEvent(kind, self.now) for kind in kinds]
         ids: list[int] = self.call(page_history.add_seen, events, behind)
         return ids
 
@@ -127,7 +129,7 @@ class Events(RulesCase):
         return [each.event.kind if each.event else None for each in self.stored()]
 
     def test_values_and_words(self) -> None:
-        event = Event(EventKind.READY, self.now, "s1", "détail", 2.5)
+        event = FleetEvent(EventKind.READY, self.now, "s1", "détail", 2.5)
         [id] = self.call(page_history.add, event)
         self.assertEqual(self.stored(), [StoredEvent(id, self.now, sentence(event), event)])
         self.assertEqual(News.get().text, "Server s1 is ready after 2.5 s.")
@@ -135,9 +137,13 @@ class Events(RulesCase):
     def test_what_is_not_told_yet(self) -> None:
         """Versions up to 0.3.0 stored texts alone, and had other words for the ends of servers."""
         drains, gone = (
-            Event(kind, self.now, "s1", "did so") for kind in (EventKind.DRAINING, EventKind.GONE)
+            FleetEvent(kind, self.now, "s1", "did so")
+            for kind in (EventKind.DRAINING, EventKind.GONE)
         )
-        ready, other = Event(EventKind.READY, self.now, "s1"), Event(EventKind.GONE, 1.0, "s2", "x")
+        ready, other = (
+            FleetEvent(EventKind.READY, self.now, "s1"),
+            FleetEvent(EventKind.GONE, 1.0, "s2", "x"),
+        )
         events = [drains, gone, ready, other]
         for text, told in (
             ("Server s1 drains: asked for.", drains),
@@ -152,7 +158,7 @@ class Events(RulesCase):
         self.assertEqual(page_history.untold(events, stored), events[:3])
 
     def test_details_are_cut(self) -> None:
-        self.call(page_history.add, Event(EventKind.LOST, self.now, "s1", "é" * 300))
+        self.call(page_history.add, FleetEvent(EventKind.LOST, self.now, "s1", "é" * 300))
         [stored] = self.stored()
         self.assertEqual(stored.event and stored.event.detail, "é" * 250)
 

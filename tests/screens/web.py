@@ -31,7 +31,7 @@ from bbs.core.values import DrainCause, LossCause
 from bbs.rules import fleets, page_history
 from bbs.rules.fleet_admin import By
 from bbs.rules.membership import FLEET_LEASE
-from bbs.rules.page_history import Event, EventKind
+from bbs.rules.page_history import EventKind, FleetEvent
 from bbs.rules.servers import ServerRow, explain
 from bbs.storage import migrations
 from bbs.storage.models import (
@@ -167,7 +167,7 @@ def remember(now: float) -> None:
         Point.insert(at=at, series=json.dumps(series)).execute()
         Point.insert(at=at, login_server="before", series=json.dumps(own)).execute()
     for ago, kind, server, value in BEFORE:
-        page_history.add(Event(kind, now - ago, server, number=value))
+        page_history.add(FleetEvent(kind, now - ago, server, number=value))
     fleets.note_backup(By("root", "bbs backup", now - 10140.0), "bbs-Mon.sqlite3")
     for ago, action, target, detail in (
         (91000.0, "launch", an_id(3), None),
@@ -249,11 +249,11 @@ def become(number: int, now: float) -> None:
     state, _, (cause, reason), _, _, age = FLEET[number]
     if age <= 10.0:
         launch(number, now - age)
-        page_history.add(Event(EventKind.LAUNCHING, now - age, an_id(number)))
+        page_history.add(FleetEvent(EventKind.LAUNCHING, now - age, an_id(number)))
     if state == "draining":
         deed = {"operator": "ops", "address": "192.0.2.7", "action": "drain"}
         Action.insert(at=now, target=an_id(number), **deed).execute()
-        page_history.add(Event(EventKind.DRAIN_ASKED, now, an_id(number)))
+        page_history.add(FleetEvent(EventKind.DRAIN_ASKED, now, an_id(number)))
     if state == "ready" and age <= 10.0:
         become_ready(number, age)
     elif state != "ready":
@@ -262,9 +262,9 @@ def become(number: int, now: float) -> None:
         change(number, state=state, drain_asked=state == "draining", ended=ended, **why)
     row = ServerRow.of(Server.get_by_id(an_id(number)))
     if age <= 10.0 and state == "ready":
-        page_history.add(Event(EventKind.READY, now, row.id, number=row.launch_time))
+        page_history.add(FleetEvent(EventKind.READY, now, row.id, number=row.launch_time))
     elif state in ("draining", "lost", "gone"):
-        page_history.add(Event(EventKind(state), now, row.id, explain(row)))
+        page_history.add(FleetEvent(EventKind(state), now, row.id, explain(row)))
 
 
 def move_on(step: int) -> None:

@@ -16,7 +16,7 @@ from bbs.board import board
 from bbs.board import models as board_models
 from bbs.board.models import Delivery, Group, Inbox, Membership, MessageRow, PostRow
 from bbs.rules import page_history
-from bbs.rules.page_history import Event, EventKind
+from bbs.rules.page_history import EventKind, FleetEvent
 from bbs.storage import migrations, models
 from bbs.storage.engines import LOCK_TIMEOUT, DatabaseRefused, connect_to
 from bbs.storage.migrations import Migrator, migrator_of
@@ -364,13 +364,13 @@ class TheStepsThatThereAre(MigrationCase):
         self.assertEqual(self.to_today(), (9, migrations.VERSION))
         self.db.execute_sql(writes % 8)
         with self.db.atomic():
-            page_history.add(Event(EventKind.GONE, 0.5, "s1"))
+            page_history.add(FleetEvent(EventKind.GONE, 0.5, "s1"))
         self.assertEqual(
             [(each.id, each.text, each.event) for each in page_history.news_behind(0)],
             [
                 (7, "Server s1 is ready.", None),
                 (8, "Server s1 is ready.", None),
-                (500, "Server s1 is gone.", Event(EventKind.GONE, 0.5, "s1")),
+                (500, "Server s1 is gone.", FleetEvent(EventKind.GONE, 0.5, "s1")),
             ],
         )
 

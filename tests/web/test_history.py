@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from bbs.core.values import State
 from bbs.rules import fleet_admin, fleet_transitions, membership, page_history
 from bbs.rules.fleet_admin import By
-from bbs.rules.page_history import NEWS_KEPT, Event, EventKind
+from bbs.rules.page_history import NEWS_KEPT, EventKind, FleetEvent
 from bbs.scaling.housekeeping import HOUSEKEEPING_INTERVAL
 from bbs.storage.models import Lease, LoginServer, News, Point, Server
 from bbs.testing import MemoryProvider
@@ -409,7 +409,7 @@ class HowMuch(MemoryCase):
     def test_the_controller_removes_what_is_too_old(self) -> None:
         """Also where nobody has a page."""
         self.stop_page()
-        events = [Event(EventKind.GONE, 1.0, f"s{number}") for number in range(2 * NEWS_KEPT)]
+        events = [FleetEvent(EventKind.GONE, 1.0, f"s{number}") for number in range(2 * NEWS_KEPT)]
         self.successResultOf(self.service.database.run(page_history.add, *events))
         self.pass_time(HOUSEKEEPING_INTERVAL + 6)
         self.assertEqual(News.select().count(), NEWS_KEPT)

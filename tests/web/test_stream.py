@@ -6,7 +6,7 @@ import json
 
 from bbs.rules import page_history
 from bbs.rules.overview import GONE_SHOWN, overview
-from bbs.rules.page_history import Event, EventKind
+from bbs.rules.page_history import EventKind, FleetEvent
 from bbs.storage.models import Server
 from bbs.web.auth import IDLE
 from bbs.web.stream import MOST_STREAMS, PATIENCE, RESERVED, STATE_INTERVAL, event
@@ -141,7 +141,7 @@ class Watching(PageCase):
 class ComingBack(PageCase):
     def happens(self, server: str) -> None:
         """Something is stored of a server, and the page looks."""
-        event = Event(EventKind.GONE, self.service.wall(), server)
+        event = FleetEvent(EventKind.GONE, self.service.wall(), server)
         self.successResultOf(self.service.database.run(page_history.add, event))
         self.pass_time(1)
 

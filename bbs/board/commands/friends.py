@@ -223,7 +223,7 @@ EVENTS = (
     Event("friend", events.Friendship),
     Event(
         "status",
-        events.Status,
+        events.StatusChange,
         shown=Line(time="time", many="{from:text} set {} statuses. Try: who"),
     ),
 )

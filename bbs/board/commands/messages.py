@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bbs.board import errors, events, history, messages, replies
+from bbs.board import errors, history, messages, replies
 from bbs.framework import Ask, ChatEvent, Command, Event, Listing, Reply, Role, success
 
 MESSAGES = "messages"  # the name of the board's counter
@@ -101,6 +101,6 @@ HISTORY_GROUP = Command(
 )
 
 EVENTS = (
-    Event("message", events.Message, chat=ChatEvent("message")),
-    Event("sent", events.Message, chat=ChatEvent("sent", own=True)),
+    Event("message", replies.Message, chat=ChatEvent("message")),
+    Event("sent", replies.Message, chat=ChatEvent("sent", own=True)),
 )

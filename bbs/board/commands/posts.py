@@ -217,7 +217,7 @@ EVENTS = (
     ),
     Event(
         "announcement",
-        events.Announcement,
+        replies.Announcement,
         shown=Line("Announcement: {text:text}", time="time", once="announcement"),
     ),
 )

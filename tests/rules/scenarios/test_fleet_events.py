@@ -6,7 +6,7 @@ from __future__ import annotations
 from bbs.core.values import DrainCause, LossCause, State
 from bbs.rules import fleet_admin, fleet_transitions, membership, page_history
 from bbs.rules.fleet_admin import By
-from bbs.rules.page_history import Event, EventKind
+from bbs.rules.page_history import EventKind, FleetEvent
 from bbs.rules.servers import OPERATOR
 from bbs.storage.models import News, Place, Server, Waiter
 from tests.database_case import on_both_databases
@@ -24,7 +24,7 @@ class EventsCase(FleetCase):
         self.keep()
         self.last = 0
 
-    def news(self) -> list[Event]:
+    def news(self) -> list[FleetEvent]:
         """What has been stored since the last time."""
         found = self.call(page_history.news_behind, self.last)
         self.last = max([self.last, *(each.id for each in found)])
@@ -61,7 +61,7 @@ class EventsCase(FleetCase):
 class OfServers(EventsCase):
     def test_launches(self) -> None:
         ids = self.launch(3)
-        self.assertEqual(self.news(), [Event(K.LAUNCHING, self.now, id) for id in ids])
+        self.assertEqual(self.news(), [FleetEvent(K.LAUNCHING, self.now, id) for id in ids])
         self.assertEqual((self.launch(0), self.news()), ([], []))
 
     def test_ready(self) -> None:
@@ -75,7 +75,7 @@ class OfServers(EventsCase):
     def test_ready_where_somebody_runs_it_by_hand(self) -> None:
         server = self.call(membership.join, "host", 1, 2, self.now)
         self.call(fleet_transitions.mark_ready, ONE, [(server, None, self.now)])
-        self.assertEqual(self.news(), [Event(K.READY, self.now, server)])
+        self.assertEqual(self.news(), [FleetEvent(K.READY, self.now, server)])
         self.assertEqual(self.row(server).scope, OPERATOR)
 
     def test_a_killed_server(self) -> None:
@@ -83,11 +83,11 @@ class OfServers(EventsCase):
         server = self.started()
         lost = self.now + 11
         self.call(fleet_transitions.lose, ONE, server, LossCause.ENDED, KILLED, lost)
-        self.assertEqual(self.news(), [Event(K.LOST, lost, server, "was killed (SIGKILL)")])
+        self.assertEqual(self.news(), [FleetEvent(K.LOST, lost, server, "was killed (SIGKILL)")])
         self.call(fleet_transitions.lose, ONE, server, LossCause.ENDED, KILLED, lost + 1)
         self.expect()
         self.call(fleet_transitions.close, ONE, server, None, "ended", lost + 5)
-        gone = Event(K.GONE, lost + 5, server, "has ended: it was killed (SIGKILL)")
+        gone = FleetEvent(K.GONE, lost + 5, server, "has ended: it was killed (SIGKILL)")
         self.assertEqual(self.news(), [gone])
         self.call(fleet_transitions.close, ONE, server, None, "ended", lost + 6)
         self.call(fleet_transitions.lose, ONE, server, LossCause.SILENT, "silent", lost + 6)
@@ -100,12 +100,12 @@ class OfServers(EventsCase):
         self.call(
             fleet_transitions.lose, ONE, failed, LossCause.FAILED, "failed: of arn:x", self.now
         )
-        self.assertEqual(self.news(), [Event(K.FAILED, self.now, failed)])
+        self.assertEqual(self.news(), [FleetEvent(K.FAILED, self.now, failed)])
         self.call(fleet_transitions.give_up, ONE, late, "failed: late", self.now)
         self.expect(K.FAILED)
         for server in (failed, late, ended):
             self.call(fleet_transitions.close, ONE, server, None, "ended", self.now)
-        self.assertEqual(self.news(), [Event(K.FAILED, self.now, ended)])
+        self.assertEqual(self.news(), [FleetEvent(K.FAILED, self.now, ended)])
 
     def test_a_launch_that_is_not_late(self) -> None:
         server = self.launched()
@@ -118,10 +118,10 @@ class OfServers(EventsCase):
         for _ in range(2):
             self.drain(server, DrainCause.IDLE, "idle for 120 s")
         why = "nobody was on it, and it was not needed"
-        drains = Event(K.DRAINING, self.now, server, f"drains (takes nobody new): {why}")
+        drains = FleetEvent(K.DRAINING, self.now, server, f"drains (takes nobody new): {why}")
         self.assertEqual(self.news(), [drains])
         self.call(fleet_transitions.close, ONE, server, None, "drained", self.now)
-        self.assertEqual(self.news(), [Event(K.GONE, self.now, server, f"has ended: {why}")])
+        self.assertEqual(self.news(), [FleetEvent(K.GONE, self.now, server, f"has ended: {why}")])
 
     def test_one_that_is_needed_after_all(self) -> None:
         server = self.started()
@@ -152,7 +152,7 @@ class OfServers(EventsCase):
             fleet_transitions.close, ONE, server, DrainCause.SURPLUS, "beyond fleet.warm", self.now
         )
         why = "has ended: more servers stood by than fleet.warm asks for"
-        self.assertEqual(self.news(), [Event(K.GONE, self.now, server, why)])
+        self.assertEqual(self.news(), [FleetEvent(K.GONE, self.now, server, why)])
 
     def test_one_that_boots_for_the_pool_and_is_needed(self) -> None:
         [server] = self.call(fleet_transitions.add_launches, ONE, 1, "test", 2, 20, self.now, True)
@@ -177,10 +177,13 @@ class OfOperators(EventsCase):
         server = self.call(fleet_admin.launch, by, 2, 20)
         self.assertEqual(
             self.news(),
-            [Event(K.LAUNCH_ASKED, self.now, server), Event(K.LAUNCHING, self.now, server)],
+            [
+                FleetEvent(K.LAUNCH_ASKED, self.now, server),
+                FleetEvent(K.LAUNCHING, self.now, server),
+            ],
         )
         self.call(fleet_admin.drain, by, server[:9])
-        self.assertEqual(self.news(), [Event(K.DRAIN_ASKED, self.now, server)])
+        self.assertEqual(self.news(), [FleetEvent(K.DRAIN_ASKED, self.now, server)])
         first, _ = self.started(), self.started()
         self.call(fleet_admin.replace, by, 20, None, 1)
         self.call(fleet_admin.cancel, by)
@@ -188,8 +191,8 @@ class OfOperators(EventsCase):
         self.assertEqual(
             self.news(),
             [
-                Event(K.REPLACE_ASKED, self.now, detail="1 server"),
-                Event(K.REPLACE_CANCELLED, self.now, detail="1 server"),
+                FleetEvent(K.REPLACE_ASKED, self.now, detail="1 server"),
+                FleetEvent(K.REPLACE_CANCELLED, self.now, detail="1 server"),
             ],
         )
         self.assertNotIn("liz", str([(row.text, row.detail) for row in News.select()]))
@@ -221,7 +224,7 @@ class OfTheFleet(EventsCase):
         self.wait("bob")
         for _ in range(2):
             self.assertTrue(self.note())
-        self.assertEqual(self.news(), [Event(K.PEOPLE_WAIT, self.now - 3, number=2)])
+        self.assertEqual(self.news(), [FleetEvent(K.PEOPLE_WAIT, self.now - 3, number=2)])
         Waiter.delete().execute()
         Place.delete().execute()
         for _ in range(2):

@@ -35,7 +35,7 @@ AUDITED ?= $(VENV)
 # What every database has to pass, and is run on a node of Galera as well: one after the other, as
 # each makes tables, and all transactions of a cluster wait for that.
 ON_GALERA = tests.storage.test_database tests.storage.test_migrations tests.storage.test_partitions \
-	tests.storage.scenarios.test_upgrade_0_1_0 tests.storage.test_statements tests.board.test_messages \
+	tests.storage.scenarios.test_upgrade_0_1_0 tests.storage.test_statements tests.board.messages.test_messages \
 	tests.integration.test_concurrency
 
 # Of `make soak`: how many faults on each database, from which seed, and for how long at most.

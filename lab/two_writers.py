@@ -19,8 +19,9 @@ from unittest import mock
 from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred, gatherResults
 
-from bbs.board import friendships, messages
+from bbs.board.messages import messages
 from bbs.board.models import Delivery, Inbox, MessageRow
+from bbs.board.people import friendships
 from bbs.board.service import board
 from bbs.commands.extensions import extended
 from bbs.commands.service import new_account_rule

@@ -21,8 +21,9 @@ from urllib.parse import urlsplit
 import peewee
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, friendships
+from bbs.board import board
 from bbs.board.models import Delivery, Inbox, MessageRow
+from bbs.board.people import friendships
 from bbs.commands.service import Service
 from bbs.rules.auth import Caller
 from bbs.storage.database import Database

@@ -2,7 +2,7 @@
 sent, and the posts.
 
 Each user has a row with these numbers, which changes in the transaction that changes what they
-count. A transaction that adds to an inbox holds its row from then on, which `bbs/board/messages.py`
+count. A transaction that adds to an inbox holds its row from then on, which `messages.messages`
 needs. Several rows are locked in the order of their key, so that two transactions cannot
 deadlock. (With several commands in one transaction they may, and are tried again.)
 """

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 import peewee
 
-from bbs.board import blocks
-from bbs.board.groups import channel_of
+from bbs.board.groups.groups import channel_of
 from bbs.board.models import Group, Membership, Relationship
-from bbs.board.relationships import are_friends as are_friends
+from bbs.board.people import blocks
+from bbs.board.people.relationships import are_friends as are_friends
 from bbs.framework import Place, User, as_stored, statement
 
 

@@ -115,7 +115,7 @@ class Block(Table):
 class FormerBlock(Table):
     """`user` has blocked an account that is gone: who makes one of the same name anew is blocked
     from the start. `digest` stands for the name, and `sealed` is the name for its owner alone to
-    read, as `bbs.board.former` makes both. `since` is when the account was gone, in seconds since
+    read, as `people.former` makes both. `since` is when the account was gone, in seconds since
     the epoch; null until a sweep has seen the row. Servers of version 7 know no such rows."""
 
     id = peewee.BigAutoField()

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import peewee
 
-from bbs.board import errors, former, inboxes
+from bbs.board import errors, inboxes
 from bbs.board.models import Skeleton, padded, skeleton_digests
+from bbs.board.people import former
 from bbs.framework import User, for_update, setting, statement, together
 
 REFUSE = "refuse"

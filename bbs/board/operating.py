@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import peewee
 
-from bbs.board import announcements, errors, groups, posts
+from bbs.board import announcements, errors
+from bbs.board.groups import groups
 from bbs.board.models import LAST_ID, Contribution, Group, Membership, PostRow
+from bbs.board.posts import posts
 from bbs.framework import (
     NAME_LENGTH,
     ActResult,

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from bbs.board import (
-    CLIENT,
-    announcements,
-    empty_groups,
-    expiry,
-    former,
-    friendships,
-    groups,
-    heard,
-    messages,
-    models,
-    names,
-    operating,
-    posts,
-    user_stats,
-)
+from bbs.board import CLIENT, announcements, models, names, operating
 from bbs.board.commands import EVENTS, commands
-from bbs.board.commands.messages import MESSAGES
+from bbs.board.groups import empty_groups, groups
+from bbs.board.messages import expiry, messages
+from bbs.board.messages.commands import MESSAGES
+from bbs.board.people import former, friendships, heard
+from bbs.board.posts import posts, user_stats
 from bbs.framework import Counter, Feed, Service
 
 

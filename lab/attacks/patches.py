@@ -194,7 +194,7 @@ def _prices() -> None:
 
 def _counts() -> None:
     """All that is new is counted."""
-    from bbs.board import user_stats
+    from bbs.board.posts import user_stats
 
     names: Any = user_stats
     names.MOST_COUNTED = names.MOST_IN_GROUPS = NO_LIMIT
@@ -202,7 +202,7 @@ def _counts() -> None:
 
 def _fetches() -> None:
     """A fetch of events for listeners is as long as they are."""
-    from bbs.board import messages
+    from bbs.board.messages import messages
 
     names: Any = messages
     names.FETCHED_BYTES = names.LOOKED_AT = NO_LIMIT
@@ -284,7 +284,7 @@ def _long_texts() -> None:
 
 def _told_once() -> None:
     """People are told of each invitation."""
-    from bbs.board import heard
+    from bbs.board.people import heard
 
     names: Any = heard
     names.QUIET = 0.0
@@ -292,7 +292,7 @@ def _told_once() -> None:
 
 def _former_blocks() -> None:
     """A block ends with the account of the blocked."""
-    from bbs.board import former
+    from bbs.board.people import former
 
     names: Any = former
     names.keep_all = lambda user: 0
@@ -300,7 +300,7 @@ def _former_blocks() -> None:
 
 def _unseen_replies() -> None:
     """Whoever follows a thread is told of each reply."""
-    from bbs.board import blocks
+    from bbs.board.people import blocks
 
     names: Any = blocks
     names.has_not_blocked = lambda user, writer: writer == writer
@@ -316,7 +316,7 @@ def _elsewhere() -> None:
 
 def _ended_groups() -> None:
     """A group stays after its last member has left."""
-    from bbs.board import groups
+    from bbs.board.groups import groups
 
     names: Any = groups
     names.has_posts = lambda group: True
@@ -325,7 +325,7 @@ def _ended_groups() -> None:
 def _shared_invitations() -> None:
     """One person may have invited another to any number of groups, and again however often they
     were declined."""
-    from bbs.board import friendships
+    from bbs.board.people import friendships
 
     names: Any = friendships
     names.MOST_DECLINED = names.SHARE_OF_INVITATIONS = NO_LIMIT
@@ -333,8 +333,8 @@ def _shared_invitations() -> None:
 
 def _shared_posts() -> None:
     """Beyond its quota, the oldest posts of a group go, whoever wrote them."""
-    from bbs.board import post_shares
     from bbs.board.models import Contribution
+    from bbs.board.posts import post_shares
     from bbs.storage.database import rows
 
     def oldest(group: int, found: object, over: int) -> list[int]:

@@ -26,7 +26,8 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from bbs.board import board, expiry, messages
+from bbs.board import board
+from bbs.board.messages import expiry, messages
 from bbs.config import Messages
 from bbs.limits.password_hashing import OWASP
 from bbs.storage import migrations, models

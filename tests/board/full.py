@@ -18,9 +18,7 @@ from unittest import mock
 import peewee
 
 from bbs.board import board
-from bbs.board.blocks import MOST_BLOCKED
-from bbs.board.friendships import MOST_INVITATIONS
-from bbs.board.groups import MOST_JOINED
+from bbs.board.groups.groups import MOST_JOINED
 from bbs.board.models import (
     Announcement,
     Block,
@@ -37,7 +35,9 @@ from bbs.board.models import (
     Status,
     ThreadReader,
 )
-from bbs.board.threads import MOST_FOLLOWED
+from bbs.board.people.blocks import MOST_BLOCKED
+from bbs.board.people.friendships import MOST_INVITATIONS
+from bbs.board.posts.threads import MOST_FOLLOWED
 from bbs.config import App, Configuration, Fleet, Limits
 from bbs.core.values import NAME_LENGTH, Quotas
 from bbs.limits.rate_limits import Buckets

@@ -9,8 +9,11 @@ from dataclasses import replace
 import peewee
 from twisted.internet.defer import Deferred
 
-from bbs.board import blocks, errors, expiry, groups, messages
+from bbs.board import errors
+from bbs.board.groups import groups
+from bbs.board.messages import expiry, messages
 from bbs.board.models import Delivery, Inbox, InboxShare, MessageRow
+from bbs.board.people import blocks
 from bbs.core.threads import ILanes
 from bbs.core.values import Quotas
 from bbs.delivery.feed import Cursor

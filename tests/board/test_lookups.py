@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bbs import board
-from bbs.board import blocks, groups, ownership
+from bbs.board.groups import groups, ownership
+from bbs.board.people import blocks
 from bbs.framework import NAME_LENGTH
 from tests.database_case import RulesCase, on_both_databases
 

@@ -10,9 +10,12 @@ from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, friendships, groups, messages, models
+from bbs.board import board, models
+from bbs.board.groups import groups
+from bbs.board.messages import messages
 from bbs.board.models import Group, Inbox, MessageRow, Skeleton
 from bbs.board.names import Board, on_register
+from bbs.board.people import friendships
 from bbs.config import load
 from bbs.rules import accounts
 from bbs.storage.database import rows

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from bbs import cli
-from bbs.board import announcements, groups, operating, posts
+from bbs.board import announcements, operating
+from bbs.board.groups import groups
 from bbs.board.models import LAST_ID, Announcement, Contribution, Group, Inbox, PostRow, RemovedPost
+from bbs.board.posts import posts
 from bbs.cli import Program
 from bbs.rules import fleet_admin
 from tests.cli.case import CommandCase

@@ -22,7 +22,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, messages
+from bbs.board import board
+from bbs.board.messages import messages
 from bbs.cli import Program, database, user
 from bbs.cli.database import backup, restore
 from bbs.cli.offline import connected

@@ -19,26 +19,9 @@ from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
-from bbs.board import (
-    announcements,
-    blocks,
-    board,
-    empty_groups,
-    expiry,
-    friendships,
-    groups,
-    history,
-    inbox_shares,
-    messages,
-    names,
-    operating,
-    ownership,
-    post_shares,
-    posts,
-    threads,
-    unread,
-    user_stats,
-)
+from bbs.board import announcements, board, inbox_shares, names, operating
+from bbs.board.groups import empty_groups, groups, ownership
+from bbs.board.messages import expiry, history, messages
 from bbs.board.models import (
     Block,
     Contribution,
@@ -56,6 +39,8 @@ from bbs.board.models import (
     ThreadReader,
     Told,
 )
+from bbs.board.people import blocks, friendships
+from bbs.board.posts import post_shares, posts, threads, unread, user_stats
 from bbs.board.walks import Walk
 from bbs.core.errors import Refusal
 from bbs.core.values import DrainCause, Instance, LossCause, Quotas, State, Tally

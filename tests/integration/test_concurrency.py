@@ -10,20 +10,9 @@ from typing import Any
 
 import peewee
 
-from bbs.board import (
-    blocks,
-    empty_groups,
-    expiry,
-    friendships,
-    groups,
-    inboxes,
-    messages,
-    names,
-    ownership,
-    posts,
-    threads,
-    unread,
-)
+from bbs.board import inboxes, names
+from bbs.board.groups import empty_groups, groups, ownership
+from bbs.board.messages import expiry, messages
 from bbs.board.models import (
     Block,
     Contribution,
@@ -36,6 +25,8 @@ from bbs.board.models import (
     PostRow,
     Relationship,
 )
+from bbs.board.people import blocks, friendships
+from bbs.board.posts import posts, threads, unread
 from bbs.board.service import forget_user
 from bbs.core.values import DrainCause, LossCause, Quotas, Tally
 from bbs.delivery.feed import Cursor

@@ -6,8 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from bbs.board import announcements, board, groups, operating, posts
+from bbs.board import announcements, board, operating
+from bbs.board.groups import groups
 from bbs.board.models import Announcement, Group, Inbox
+from bbs.board.posts import posts
 from bbs.core.values import Tally
 from bbs.rules import accounts, fleet_admin, fleet_transitions, membership, page_history, user_admin
 from bbs.rules.fleet_admin import By

@@ -7,8 +7,12 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, expiry, friendships, groups, messages, posts
+from bbs.board import board
+from bbs.board.groups import groups
+from bbs.board.messages import expiry, messages
 from bbs.board.models import Delivery, Group, Inbox, Membership, MessageRow, PostRow, Relationship
+from bbs.board.people import friendships
+from bbs.board.posts import posts
 from bbs.core.errors import NotLoggedIn, Refusal, WrongCredentials
 from bbs.core.values import State
 from bbs.delivery.feed import Cursor

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from bbs.board import groups, messages, relationships
+from bbs.board.groups import groups
+from bbs.board.messages import messages
+from bbs.board.people import relationships
 from bbs.core.errors import NotLoggedIn
 from bbs.rules import accounts, auth
 from bbs.rules.auth import Asked, Caller, Question

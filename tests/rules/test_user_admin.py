@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from bbs.board import board, friendships, groups, messages, posts
+from bbs.board import board
+from bbs.board.groups import groups
+from bbs.board.messages import messages
+from bbs.board.people import friendships
+from bbs.board.posts import posts
 from bbs.core.errors import NotLoggedIn
 from bbs.rules import accounts, auth, fleet_admin, fleet_transitions, user_admin
 from bbs.rules.fleet_admin import By, OperatorAction

@@ -8,7 +8,8 @@ from typing import Any
 
 import peewee
 
-from bbs.board import expiry, inboxes, messages
+from bbs.board import inboxes
+from bbs.board.messages import expiry, messages
 from bbs.board.models import Delivery, Inbox, MessageRow
 from bbs.delivery.feed import Cursor
 from bbs.rules.auth import Caller

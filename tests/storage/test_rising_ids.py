@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from twisted.logger import ILogObserver, globalLogPublisher
 
-from bbs.board import expiry, messages, posts
+from bbs.board.messages import expiry, messages
 from bbs.board.models import Delivery, MessageRow, PostRow
+from bbs.board.posts import posts
 from bbs.delivery.feed import Cursor
 from bbs.rules.auth import Caller
 from bbs.storage import rising_ids

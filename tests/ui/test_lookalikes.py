@@ -8,8 +8,8 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from bbs.board import groups
 from bbs.board.client import BBSClient, face
+from bbs.board.groups import groups
 from bbs.client.catalog import CommandCatalog
 from bbs.client.errors import Unreachable
 from bbs.ui import completion, lookalikes

@@ -6,7 +6,8 @@ import json
 from functools import partial
 from typing import Any
 
-from bbs.board import announcements, board, groups
+from bbs.board import announcements, board
+from bbs.board.groups import groups
 from bbs.board.models import Announcement, Group
 from bbs.commands.service import Service
 from bbs.core import audit

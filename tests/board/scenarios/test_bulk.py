@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from bbs.board import blocks, friendships, groups, messages, posts, unread
+from bbs.board.groups import groups
+from bbs.board.messages import messages
 from bbs.board.models import (
     Contribution,
     Delivery,
@@ -23,6 +24,8 @@ from bbs.board.models import (
     PostRow,
     Relationship,
 )
+from bbs.board.people import blocks, friendships
+from bbs.board.posts import posts, unread
 from bbs.core.errors import Refusal
 from bbs.core.threads import ILanes
 from bbs.core.values import Quotas
@@ -35,7 +38,7 @@ from bbs.storage.models import Place, User
 from bbs.testing import rules
 from tests.board.costs import CountedLanes
 from tests.board.crowds import relate
-from tests.board.test_posts import TEXTS
+from tests.board.posts.test_posts import TEXTS
 from tests.database_case import RulesCase, on_every_driver
 from tests.rules.crowds import crowd
 

@@ -10,8 +10,10 @@ from typing import Any
 import peewee
 from twisted.internet.defer import Deferred
 
-from bbs.board import groups, messages, posts
+from bbs.board.groups import groups
+from bbs.board.messages import messages
 from bbs.board.models import Group, Inbox, PostRow
+from bbs.board.posts import posts
 from bbs.core.errors import Refusal
 from bbs.core.threads import ILanes
 from bbs.framework import Part, rows, statement

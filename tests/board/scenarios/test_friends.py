@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bbs.board import blocks, errors, friendships, heard, relationships
+from bbs.board import errors
 from bbs.board.models import Relationship
+from bbs.board.people import blocks, friendships, heard, relationships
 from bbs.core.values import Quotas, Rate
 from bbs.rules import accounts, auth
 from bbs.rules.auth import Caller

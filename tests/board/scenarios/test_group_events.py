@@ -12,7 +12,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import groups
+from bbs.board.groups import groups
 from bbs.board.models import Group, Membership
 from bbs.commands.cost_limits import CostLimits
 from bbs.core.errors import Unavailable

@@ -13,8 +13,10 @@ from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import expiry, groups, history, messages, user_stats
+from bbs.board.groups import groups
+from bbs.board.messages import expiry, history, messages
 from bbs.board.models import Inbox, MessageRow
+from bbs.board.posts import user_stats
 from bbs.core.threads import ILanes
 from bbs.delivery.feed import Cursor
 from bbs.rules import accounts

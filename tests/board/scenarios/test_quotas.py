@@ -11,8 +11,12 @@ from dataclasses import replace
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, errors, expiry, friendships, groups, inboxes, messages, posts
+from bbs.board import board, errors, inboxes
+from bbs.board.groups import groups
+from bbs.board.messages import expiry, messages
 from bbs.board.models import Delivery, Group, Inbox, Membership, MessageRow, PostRow, Relationship
+from bbs.board.people import friendships
+from bbs.board.posts import posts
 from bbs.config import Configuration, Limits
 from bbs.core.values import Quotas
 from bbs.daemons.composition import sessions_of
@@ -22,7 +26,7 @@ from bbs.rules.auth import Costs, costs_of
 from bbs.storage.database import rows
 from bbs.testing import MemoryService, rules
 from tests.board.crowds import relate
-from tests.board.test_posts import TEXTS
+from tests.board.posts.test_posts import TEXTS
 from tests.database_case import RulesCase, on_both_databases
 from tests.rules.crowds import add, crowd
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import blocks, board, messages, threads, unread, user_stats
+from bbs.board import board
+from bbs.board.messages import messages
+from bbs.board.people import blocks
+from bbs.board.posts import threads, unread, user_stats
 from bbs.config import App, Configuration, Limits
 from bbs.testing import MemoryService, Peer
 from bbs.testing.service import ALL_AT_ONCE
-from tests.board.test_threads import ThreadsCase
+from tests.board.posts.test_threads import ThreadsCase
 from tests.database_case import on_both_databases
 
 

@@ -49,9 +49,9 @@ class Running(CommandCase, RulesCase):
     def test_as_a_user(self) -> None:
         ann, bob = self.people("ann", "bob")
         self.befriend(ann, bob)
-        code, said, _ = self.bbs("bbs.board.friendships:friends", "--user", "ann")
+        code, said, _ = self.bbs("bbs.board.people.friendships:friends", "--user", "ann")
         self.assertEqual((code, json.loads(said)), (0, {"friend": ["bob"]}))
-        code, _, said = self.bbs("bbs.board.friendships:friends", "--user", "zoe")
+        code, _, said = self.bbs("bbs.board.people.friendships:friends", "--user", "zoe")
         self.assertEqual((code, said), (1, "bbs run: there is no user zoe\n"))
 
     def test_what_fails_changes_nothing(self) -> None:

@@ -18,8 +18,11 @@ from hypothesis import strategies as st
 from peewee import fn
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, friendships, groups, posts
+from bbs.board import board
+from bbs.board.groups import groups
 from bbs.board.models import Group, Membership, PostRow, Relationship
+from bbs.board.people import friendships
+from bbs.board.posts import posts
 from bbs.commands.common import all_commands
 from bbs.commands.service import Service, ServiceUnusable
 from bbs.framework import Caller, Command, CommandTable, Page, Part, Role, costs, paged, read_only

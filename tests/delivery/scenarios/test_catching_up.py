@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, messages
+from bbs.board import board
+from bbs.board.messages import messages
 from bbs.board.models import Delivery, MessageRow
 from bbs.commands.cost_limits import COMMANDS_AT_ONCE
 from bbs.config import Configuration

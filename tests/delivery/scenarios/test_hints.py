@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import messages
+from bbs.board.messages import messages
 from bbs.core.values import RESERVED_EVENTS
 from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import LISTENING_CONNECTIONS

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import messages
+from bbs.board.messages import messages
 from bbs.commands.context import Ask, success
 from bbs.commands.service import Service
 from bbs.core.errors import Unavailable

@@ -18,7 +18,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, messages
+from bbs.board import board
+from bbs.board.messages import messages
 from bbs.core.errors import Unavailable
 from bbs.core.values import State
 from bbs.daemons.composition import LoginServing, Runtime

@@ -15,7 +15,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from bbs.board.client import face
-from bbs.board.posts import post as publish
+from bbs.board.posts.posts import post as publish
 from bbs.client import Reply
 from bbs.client.catalog import CommandCatalog
 from bbs.framework import Talk

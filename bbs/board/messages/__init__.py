@@ -1,0 +1,1 @@
+"""Messages, to friends and to groups: inboxes, history, expiry. It knows people and groups."""

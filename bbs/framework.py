@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from bbs.cli import command_line
     from bbs.cli.subcommands import Operator, run_rule
     from bbs.commands.context import Ask, success
-    from bbs.commands.extensions import Every, Extension
-    from bbs.commands.service import Service, Subcommand
+    from bbs.commands.extensions import Every, Extension, Subcommand
+    from bbs.commands.service import Service
     from bbs.config import Configuration, setting
     from bbs.core.confusables import skeletons
     from bbs.core.errors import Refusal
@@ -83,8 +83,8 @@ _WHERE = {
     "bbs.cli": "command_line",
     "bbs.cli.subcommands": "Operator run_rule",
     "bbs.commands.context": "Ask success",
-    "bbs.commands.extensions": "Every Extension",
-    "bbs.commands.service": "Service Subcommand",
+    "bbs.commands.extensions": "Every Extension Subcommand",
+    "bbs.commands.service": "Service",
     "bbs.config": "Configuration setting",
     "bbs.core.confusables": "skeletons",
     "bbs.core.errors": "Refusal",

@@ -103,7 +103,7 @@ def command_line(service: Service) -> Callable[[], int]:
     from bbs.commands.extensions import extended
     from bbs.commands.service import UNDECLARED
 
-    if taken := PARTS.keys() & {name.split(" ")[0] for name in service.subcommands}:
+    if taken := PARTS.keys() & {name.split(" ")[0] for name in service.all_subcommands}:
         raise ValueError(f"{service.name}: every service has a command {min(taken)} already")
     program = Program(
         service.name, lambda: extended(service), service.client or UNDECLARED, service.release
@@ -174,7 +174,7 @@ def _find(part: str, program: Program) -> Callable[[Sequence[str], Program], int
 
 
 def _suggestion(part: str, program: Program) -> str:
-    known = [*PARTS, *(name.partition(" ")[0] for name in program.service().subcommands)]
+    known = [*PARTS, *(name.partition(" ")[0] for name in program.service().all_subcommands)]
     close = difflib.get_close_matches(part, known, 1)
     return f": did you mean {close[0]}?" if close else ""
 
@@ -245,7 +245,7 @@ def read_password(path: str) -> str:
 
 def _usage(program: Program) -> str:
     helps = {name: help for name, (_, help) in PARTS.items()}
-    helps |= {name: each.help for name, each in program.service().subcommands.items()}
+    helps |= {name: each.help for name, each in program.service().all_subcommands.items()}
     width = max(map(len, helps))
     parts = "\n".join(f"  {name:{width}} {help}" for name, help in helps.items())
     name = program.name

@@ -167,13 +167,14 @@ def _of_login_server(service: Service) -> Iterator[Any]:
     """The functions that a login server calls."""
     parts: list[Any] = [service, *service.extensions]
     for part in parts:
-        yield from filter(None, (part.on_register, part.on_delete, part.sweep))
+        found = (part.on_register, part.on_login, part.on_delete, part.sweep, part.person)
+        yield from filter(None, found)
         yield from (every.handler for every in part.every)
         for table in part.commands:
             for command in table:
                 if command.served_by(Role.LOGIN):
                     yield from filter(None, (command.rule, command.handler))
-    yield from filter(None, (service.on_login, service.person, *service.daemons))
+    yield from service.daemons
 
 
 def used_by_login_server(service: Service) -> set[tuple[str, str]]:

@@ -228,7 +228,7 @@ def _run_rule(service: Service, config: Configuration, rule: Callable[[], T]) ->
 
 def names(service: Service) -> Sequence[str]:
     """The first words of the service's subcommands."""
-    return [*dict.fromkeys(name.split(" ")[0] for name in service.subcommands)]
+    return [*dict.fromkeys(name.split(" ")[0] for name in service.all_subcommands)]
 
 
 def run(part: str, arguments: Sequence[str], program: Program) -> int:
@@ -241,7 +241,7 @@ def run(part: str, arguments: Sequence[str], program: Program) -> int:
     except UnicodeEncodeError:
         parser.error("not UTF-8")
     name = part if options.action is None else f"{part} {options.action}"
-    subcommand = program.service().subcommands[name]
+    subcommand = program.service().all_subcommands[name]
     try:
         config = configuration(options.config, options.data, program.name, program.settings)
         with connected(config.database.url) as database:
@@ -259,7 +259,7 @@ def _parsers(
     part: str, program: Program
 ) -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
     """The parser of a part, and that of each subcommand in it."""
-    found = program.service().subcommands
+    found = program.service().all_subcommands
     if part in found:
         parser = program.parser(part, found[part].help)
         parser.set_defaults(action=None)

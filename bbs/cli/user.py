@@ -189,7 +189,7 @@ def _list(action: _Action) -> None:
 
 
 def _show(action: _Action) -> None:
-    person = user_admin.show(action.by.now, action.options.name, action.service.person)
+    person = user_admin.show(action.by.now, action.options.name, action.service.any_person)
     print(json.dumps(_as_json(person)) if action.options.json else _as_text(person))
 
 

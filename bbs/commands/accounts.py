@@ -85,7 +85,7 @@ async def login(ask: Ask, name: str, password: str) -> Reply:
     digest = auth.digest(token)
     session = (name, stored or "", digest, verdict.new_hash, ask.now)
     noted = network if network and found.lack(network, ask.now) else ""
-    most, on_login = limits.sessions_per_user, ask.home.service.on_login
+    most, on_login = limits.sessions_per_user, ask.home.service.on_any_login
     of_service: dict[str, object] = {}
 
     async def begin_session(look: placement.Look) -> placement.Search:

@@ -11,19 +11,27 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from inspect import iscoroutinefunction
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bbs.core.plugins import Plugin, plugins
 from bbs.core.values import Counter, is_for_threads
 from bbs.protocols.commands import CommandTable
 from bbs.protocols.events import Event
 from bbs.protocols.presentation import is_reference
+from bbs.rules.service_admin import OperatorAct, OperatorList
 from bbs.storage.models import JOB_NAME_LENGTH, MODELS, Table
 from bbs.storage.schema import Schema, Step
 
 if TYPE_CHECKING:
     from bbs.commands.context import Ask
     from bbs.commands.service import Service
+
+T = TypeVar("T")
+
+_SUBCOMMAND = re.compile("[a-z][a-z-]*( [a-z][a-z-]*)?")
+
+OnLogin = Callable[[int, "float | None"], Mapping[str, object]]
+OfPerson = Callable[[int], Mapping[str, int]]
 
 NAME = re.compile("[a-z][a-z0-9]{0,31}")
 """The form of the name of a service or an extension."""
@@ -60,6 +68,21 @@ class Every:
 
 
 @dataclass(frozen=True)
+class Subcommand:
+    """A command for operators, `NAME SUBCOMMAND`, that works on the database.
+
+    :param help: a phrase that says what it does.
+    :param run: called with a `bbs.framework.Operator` and the parsed options; does it, and prints.
+    :param arguments: called with an `argparse.ArgumentParser`, to which it adds arguments; all
+        subcommands have `--config`, `--data` and `--json`.
+    """
+
+    help: str
+    run: Callable[[Any, Any], None]
+    arguments: Callable[[Any], object] = lambda parser: None
+
+
+@dataclass(frozen=True)
 class Extension:
     """What a package adds to a service of somebody else's.
 
@@ -73,10 +96,15 @@ class Extension:
     :param feed_events: names of its events that the service's feed stores: the only ones that its
         handlers may tell with an `id`.
     :param on_register: as the service's. A refusal that it raises refuses the registration.
+    :param on_login: as the service's, with members of the reply to `login` that no other part has.
     :param on_delete: as the service's; called before that.
     :param sweep: as the service's.
     :param every: its work in the background.
     :param counters: names that its handlers count by `ask.count(name)`.
+    :param person: as the service's, with numbers of names that no other part has.
+    :param subcommands: what it adds to the service's command line, as the service's.
+    :param lists: its lists on the operators' page.
+    :param acts: acts that its subcommands have and no list has.
     :param settings: a section of the configuration. Its handlers have it as `ask.settings`.
     :param client: the place of a `Presentation` with what clients need to know of it, which is
         added to the service's.
@@ -93,6 +121,7 @@ class Extension:
     steps: Mapping[int, Step] = field(default_factory=lambda: MappingProxyType({}))
     feed_events: Sequence[str] = ()
     on_register: Callable[..., object] | None = None
+    on_login: OnLogin | None = None
     on_delete: Callable[[int], int] | None = None
     sweep: Callable[[float], int] | None = None
     every: Sequence[Every] = ()
@@ -100,18 +129,23 @@ class Extension:
     settings: type[Any] | None = None
     client: str = ""
     events: Sequence[Event] = ()
+    person: OfPerson | None = None
+    subcommands: Mapping[str, Subcommand] = field(default_factory=lambda: MappingProxyType({}))
+    lists: Sequence[OperatorList] = ()
+    acts: Sequence[OperatorAct] = ()
     schema: Schema = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise ValueError(f"{self.name!r} is not a name of an extension: {NAME.pattern}")
-        rules = (self.on_register, self.on_delete, self.sweep)
+        rules = (self.on_register, self.on_login, self.on_delete, self.sweep, self.person)
         check_values(
             self.name,
             (are(self.commands, CommandTable), "commands are tables, (table,) if one"),
             (are(self.models, type), "models are classes of tables, (Table,) if one"),
             (are(self.counters, (str, Counter)), "counters are names or Counters, (name,) if one"),
             (are(self.every, Every), EVERY),
+            *operators_conditions(self),
             (are_events(self.events), EVENTS),
             (are(self.feed_events, str), "feed_events are names of events, (name,) if one"),
             (all(each is None or is_for_threads(each) for each in rules), RULES),
@@ -147,6 +181,37 @@ def client_form(client: object) -> str:
 
 def are(values: object, kind: type | tuple[type, ...]) -> bool:
     return isinstance(values, (tuple, list)) and all(isinstance(value, kind) for value in values)
+
+
+def operators_conditions(part: Service | Extension) -> Sequence[tuple[bool, str]]:
+    """The conditions for what operators have of a service or an extension."""
+    names, subcommands = part.subcommands, (*part.subcommands.values(),)
+    return [
+        (
+            all(map(_SUBCOMMAND.fullmatch, names)) and are(subcommands, Subcommand),
+            "subcommands are Subcommands, by one word or two in lower case",
+        ),
+        (are(part.lists, OperatorList), "lists are OperatorLists, (list,) if one"),
+        (are(part.acts, OperatorAct), "acts are OperatorActs, (act,) if one"),
+    ]
+
+
+def merged(rules: Sequence[Callable[..., Mapping[str, T]] | None]) -> Any:
+    """One rule for several, which returns what each of them does; None without any."""
+    given = [rule for rule in rules if rule is not None]
+    if len(given) < 2:
+        return given[0] if given else None
+
+    def call_all(*arguments: object) -> Mapping[str, T]:
+        found: dict[str, T] = {}
+        for rule in given:
+            members = rule(*arguments)
+            if taken := found.keys() & members.keys():
+                raise ValueError(f"two parts of the service return {min(taken)}")
+            found |= members
+        return found
+
+    return call_all
 
 
 def are_events(values: object) -> bool:

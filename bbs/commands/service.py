@@ -21,10 +21,15 @@ from bbs.commands.extensions import (
     RULES,
     Every,
     Extension,
+    OfPerson,
+    OnLogin,
+    Subcommand,
     are,
     are_events,
     check_values,
     client_form,
+    merged,
+    operators_conditions,
 )
 from bbs.commands.words import completed, has_words
 from bbs.core.values import Counter, is_for_threads
@@ -48,26 +53,10 @@ from bbs.storage.schema import Schema, Step
 
 _RELEASE = re.compile("[A-Za-z0-9._-]{0,20}")
 _KIND = re.compile("[A-Za-z0-9]+")  # Of channels.
-_SUBCOMMAND = re.compile("[a-z][a-z-]*( [a-z][a-z-]*)?")
 
 UNDECLARED = "bbs.board.client.face:face"
 """The presentation of services that declare none. Up to version 0.3.0 all clients were written for
 the board, and other services relied on what these clients show."""
-
-
-@dataclass(frozen=True)
-class Subcommand:
-    """A command for operators, `NAME SUBCOMMAND`, that works on the database.
-
-    :param help: a phrase that says what it does.
-    :param run: called with a `bbs.framework.Operator` and the parsed options; does it, and prints.
-    :param arguments: called with an `argparse.ArgumentParser`, to which it adds arguments; all
-        subcommands have `--config`, `--data` and `--json`.
-    """
-
-    help: str
-    run: Callable[[Any, Any], None]
-    arguments: Callable[[Any], object] = lambda parser: None
 
 
 class ServiceUnusable(Exception):
@@ -130,7 +119,10 @@ class Service:
         the rows that it begins with.
     :param extensions: what is added to it by others. Servers, `bbs.testing` and the command line
         also add those that are installed.
-    :ivar own_acts: all acts by their names.
+    :ivar own_acts: all acts by their names, also of extensions.
+    :ivar all_subcommands: the subcommands, also of extensions.
+    :ivar on_any_login: `on_login` of it and of its extensions, as one rule; None without any.
+    :ivar any_person: `person` of it and of its extensions, as one rule; None without any.
     :ivar counted: the counters by their names, each a `Counter`.
     :ivar schema: the tables, also of extensions.
     :raises ValueError: one of these is malformed.
@@ -147,10 +139,10 @@ class Service:
     placed: Sequence[str] = ()
     broadcast: Broadcast | None = None
     on_register: Callable[..., object] | None = None
-    on_login: Callable[[int, float | None], Mapping[str, object]] | None = None
+    on_login: OnLogin | None = None
     on_delete: Callable[[int], int] | None = None
     sweep: Callable[[float], int] | None = None
-    person: Callable[[int], Mapping[str, int]] | None = None
+    person: OfPerson | None = None
     greeting: str = ""
     client: str = ""
     events: Sequence[Event] = ()
@@ -165,6 +157,9 @@ class Service:
     release: str = ""
     extensions: Sequence[Extension] = ()
     own_acts: Mapping[str, OperatorAct] = field(init=False, repr=False, compare=False)
+    all_subcommands: Mapping[str, Subcommand] = field(init=False, repr=False, compare=False)
+    on_any_login: OnLogin | None = field(init=False, repr=False, compare=False)
+    any_person: OfPerson | None = field(init=False, repr=False, compare=False)
     counted: Mapping[str, Counter] = field(init=False, repr=False, compare=False)
     schema: Schema = field(init=False, repr=False, compare=False)
 
@@ -178,7 +173,6 @@ class Service:
             rules += (feed.open, feed.fetch, feed.note, feed.expire, feed.channels)
         if isinstance(broadcast, Broadcast):
             rules += (broadcast.current, broadcast.fetch)
-        subcommands = (*self.subcommands.values(),)
         check_values(
             self.name,
             (are(self.counters, (str, Counter)), "counters are names or Counters, (name,) if one"),
@@ -191,12 +185,7 @@ class Service:
                 "placed are kinds of channels, of letters and digits, (kind,) if one",
             ),
             (broadcast is None or isinstance(broadcast, Broadcast), "a broadcast is a Broadcast"),
-            (
-                all(map(_SUBCOMMAND.fullmatch, self.subcommands)) and are(subcommands, Subcommand),
-                "subcommands are Subcommands, by one word or two in lower case",
-            ),
-            (are(self.lists, OperatorList), "lists are OperatorLists, (list,) if one"),
-            (are(self.acts, OperatorAct), "acts are OperatorActs, (act,) if one"),
+            *operators_conditions(self),
             (all(each is None or is_for_threads(each) for each in rules), RULES),
             (are(self.every, Every), EVERY),
             (
@@ -221,6 +210,9 @@ class Service:
         derive(self, "counted", counted)
         derive(self, "schema", own)
         derive(self, "own_acts", MappingProxyType(self._collect_acts()))
+        derive(self, "all_subcommands", MappingProxyType(self._collect_subcommands()))
+        derive(self, "on_any_login", merged([each.on_login for each in self.parts]))
+        derive(self, "any_person", merged([each.person for each in self.parts]))
 
     @property
     def program_version(self) -> str:
@@ -235,13 +227,23 @@ class Service:
 
     def _collect_acts(self) -> dict[str, OperatorAct]:
         """The acts by their names. Lists may share one."""
-        if len({each.name for each in self.lists}) < len(self.lists):
+        lists = self.all_lists
+        if len({each.name for each in lists}) < len(lists):
             raise ValueError(f"{self.name}: two lists have the same name")
-        acts = [*self.acts, *(act for each in self.lists for act in (*each.acts, *each.adds))]
+        acts = [act for part in self.parts for act in part.acts]
+        acts += [act for each in lists for act in (*each.acts, *each.adds)]
         named = {each.name: each for each in acts}
         if any(named[each.name] is not each for each in acts):
             raise ValueError(f"{self.name}: two acts have the same name")
         return named
+
+    def _collect_subcommands(self) -> dict[str, Subcommand]:
+        found: dict[str, Subcommand] = {}
+        for part in self.parts:
+            if taken := found.keys() & part.subcommands.keys():
+                raise ValueError(f"{self.name}: two subcommands have the name {min(taken)}")
+            found |= part.subcommands
+        return found
 
     def _check_every(self) -> None:
         parts = (self.every, *(each.every for each in self.extensions))
@@ -283,6 +285,11 @@ class Service:
             if len({*given}) < len(given):
                 raise ValueError(f"{self.name}: two counters have the same {what}")
         return read
+
+    @property
+    def all_lists(self) -> Sequence[OperatorList]:
+        """Its lists for operators, and those of its extensions."""
+        return [each for part in self.parts for each in part.lists]
 
     @property
     def clients(self) -> Sequence[str]:

@@ -140,9 +140,9 @@ def _functions(service: Service, table: CommandTable) -> Iterator[object]:
         yield from (command.rule, command.handler)
     parts: list[Any] = [service, *service.extensions]
     for part in parts:
-        yield from (part.on_register, part.on_delete, part.sweep)
+        yield from (part.on_register, part.on_login, part.on_delete, part.sweep, part.person)
         yield from (every.handler for every in part.every)
-    yield from (service.on_login, service.person, service.seed, *service.daemons)
+    yield from (service.seed, *service.daemons)
     if feed := service.feed:
         yield from (feed.open, feed.fetch, feed.note, feed.expire, feed.channels)
     if broadcast := service.broadcast:

@@ -180,7 +180,7 @@ class LoginServerDaemon(FleetMember):
             service=self.service.name,
             version=self.service.program_version,
             counters=tuple(self.service.counted.values()),
-            lists=self.service.lists,
+            lists=tuple(self.service.all_lists),
             acts=self.service.own_acts,
             login_server=me.id,
             policy=serving.policy,
@@ -195,7 +195,7 @@ class LoginServerDaemon(FleetMember):
             wall=self.wall,
             password_minimum=config.limits.password_minimum,
             outlives=providers.named(config.fleet.provider)[1].outlives,
-            person=self.service.person,
+            person=self.service.any_person,
             on_delete=self.service.forget,
         )
         try:

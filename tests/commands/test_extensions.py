@@ -18,14 +18,20 @@ from bbs.commands.service import ServiceUnusable
 from bbs.config import Configuration
 from bbs.core.plugins import PluginUnusable
 from bbs.framework import (
+    ActResult,
     Ask,
     Caller,
     CommandTable,
     Extension,
+    ListRow,
+    OperatorAct,
+    OperatorColumn,
+    OperatorList,
     Presentation,
     Refusal,
     Role,
     Service,
+    Subcommand,
     Table,
     User,
     setting,
@@ -42,6 +48,18 @@ class Wave(Table):
 @dataclass(frozen=True)
 class Waving:
     most: int = setting(2, "waves of one person", minimum=1)
+
+
+def last_wave(user: int, seen: float | None) -> dict[str, object]:
+    return {"waved": Wave.select().where(Wave.user == user).count()}
+
+
+def stop(now: float, key: str) -> ActResult:
+    return ActResult(key, {})
+
+
+def no_rows(now: float, search: str, behind: str, limit: int) -> list[ListRow]:
+    return []
 
 
 class WavedEnough(Refusal):
@@ -278,3 +296,75 @@ class Installed(SynchronousTestCase):
             said.read_text(),
             "hall: plugin xbad of xbad (hall.extensions): TypeError: it is not an Extension\n",
         )
+
+
+class LikeAService(SynchronousTestCase):
+    """What an extension has of what a service has."""
+
+    def extension(self, name: str = "waving", **members: Any) -> Extension:
+        return Extension(name, **members)
+
+    def test_logging_in(self) -> None:
+        """Each part returns members of the reply."""
+        waving = self.extension(commands=(commands,), models=(Wave,), on_login=last_wave)
+        here = MemoryService(service(waving, on_login=lambda user, seen: {"hall": "large"}))
+        self.addCleanup(here.close)
+        here.people("ann")
+        reply = here.peer().ask("login ann pw")
+        self.assertEqual((reply["hall"], reply["waved"]), ("large", 0))
+
+    def test_alone(self) -> None:
+        self.assertIs(service(self.extension(on_login=last_wave)).on_any_login, last_wave)
+        self.assertIs(service(self.extension(), on_login=last_wave).on_any_login, last_wave)
+        self.assertIsNone(service(self.extension()).on_any_login)
+
+    def test_the_same_member(self) -> None:
+        both = service(
+            self.extension(person=lambda user: {"waves": 1}), person=lambda user: {"waves": 3}
+        )
+        assert both.any_person is not None
+        with self.assertRaisesRegex(ValueError, "two parts of the service return waves"):
+            both.any_person(1)
+
+    def test_a_persons_figures(self) -> None:
+        both = service(
+            self.extension(person=lambda user: {"waves": user}),
+            self.extension("bowing", person=lambda user: {"bows": 2}),
+            person=lambda user: {"looks": 3},
+        )
+        assert both.any_person is not None
+        self.assertEqual(both.any_person(1), {"looks": 3, "waves": 1, "bows": 2})
+
+    def test_operators(self) -> None:
+        act = OperatorAct(
+            "wave-stop", "stopped the wave {}", rule=stop, label="Stop", title="Stop it?"
+        )
+        rows = OperatorList("waves", "Waves", (OperatorColumn("Name"),), no_rows, acts=(act,))
+        count = Subcommand("count the waves", print)
+        other = OperatorAct("wave-all", "waved to {}")
+        waving = self.extension(lists=(rows,), acts=(other,), subcommands={"wave count": count})
+        found = service(waving)
+        self.assertEqual(found.all_lists, [rows])
+        self.assertEqual({*found.own_acts}, {"wave-stop", "wave-all"})
+        self.assertEqual(found.all_subcommands, {"wave count": count})
+        for members, why in (
+            ({"subcommands": {"wave count": count}}, "two subcommands have the name wave count"),
+            ({"lists": (rows,)}, "two lists have the same name"),
+            (
+                {"acts": (OperatorAct("wave-all", "x {}"),)},
+                "two acts have the same name",
+            ),
+        ):
+            with self.assertRaisesRegex(ValueError, why):
+                service(waving, **members)
+
+    def test_malformed(self) -> None:
+        for members, why in (
+            ({"subcommands": {"Wave": Subcommand("wave", print)}}, "subcommands are Subcommands"),
+            ({"lists": (1,)}, "lists are OperatorLists"),
+            ({"acts": (1,)}, "acts are OperatorActs"),
+            ({"on_login": 1}, "rules are plain functions"),
+            ({"person": 1}, "rules are plain functions"),
+        ):
+            with self.assertRaisesRegex(ValueError, f"waving: {why}"):
+                self.extension(**members)

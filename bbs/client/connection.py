@@ -25,9 +25,9 @@ from bbs.client.replies import ServiceReply, read_line
 from bbs.core import tracing
 from bbs.core.addresses import Address
 from bbs.core.errors import TooManyConnections
+from bbs.core.values import MAX_REPLY
 from bbs.protocols.commands import UnknownCommand
 
-MAX_REPLY = 4 * 1024 * 1024
 """Bytes of one line. Replies have 1 MiB at most, but servers of version 0.1.0 send a list in one
 line, however long it is. A line takes up to 25 times its size in memory: 60 MB took 3.3 GiB."""
 

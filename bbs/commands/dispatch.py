@@ -24,9 +24,10 @@ from bbs.commands.cost_limits import ELSEWHERE, Deposit, Payer, UserPayer
 from bbs.commands.declared import Answered
 from bbs.core import audit, tracing
 from bbs.core.errors import DiskFull, Refusal, Unavailable
-from bbs.core.values import Trouble
+from bbs.core.values import MAX_REPLY, Trouble
 from bbs.protocols.commands import Command, Request, Role, WrongUsage
 from bbs.protocols.line import IConnection, IRequestHandler, Reply
+from bbs.protocols.line.interfaces import encode
 from bbs.rules import accounts, placement
 from bbs.rules.auth import (
     ONE_COMMAND,
@@ -57,12 +58,19 @@ FAULTS = ("internal-error", "unavailable")  # codes of replies where the service
 _TOKEN = re.compile(f"[0-9a-f]{{{2 * accounts.TOKEN_BYTES}}}")
 
 
+class ReplyUnusable(TypeError, ValueError):
+    """A command returned what is no reply; a line for the author of the service. (These were one or
+    the other of its bases, which tests of services may await.)"""
+
+
 class _Outcome(NamedTuple):
-    """The outcome of a command's transaction; `result` is the rule's, if it was `served`."""
+    """The outcome of a command's transaction; `result` is the rule's, if it was `served`. A command
+    without a handler has its `reply` then, so that one that cannot be sent undoes all."""
 
     caller: Caller
     served: bool
     result: object = None
+    reply: Reply | None = None
 
 
 def costs_of_command(command: Command) -> Costs:
@@ -249,8 +257,10 @@ class Dispatcher:
             else:
                 noted = run(touch, caller.id, caller.session, caller.now)
             noted.addErrback(lambda failure: failure.trap(Refusal))
-        if outcome.served and command.handler is None:
-            return self._charged(self._reply(command, outcome.result), token, connection, paid)
+        if outcome.reply is not None:
+            if self._home.answered is not None:
+                self._home.answered(command, outcome.reply)
+            return self._charged(outcome.reply, token, connection, paid)
         ask = Ask(self._home, command, connection, caller.now, caller)
         return begin(self._for_user(ask, request, outcome, paid))
 
@@ -351,7 +361,7 @@ class _Guard:
 
     def __init__(self, command: Command, home: ServerContext) -> None:
         self.stands_for = command.rule or command.handler
-        self._usage = command.usage
+        self._usage, self._command = command.usage, command
         self._sessions = home.sessions
         self._served = command.served_by(home.role)
         self._rule = command.rule if self._served else None
@@ -379,7 +389,12 @@ class _Guard:
             return _Outcome(caller, False)
         if self._stores_text and self._database.disk_is_low:
             raise DiskFull()
-        return _Outcome(caller, True, self._rule and self._rule(caller, *request.arguments))
+        return self._outcome(caller, self._rule and self._rule(caller, *request.arguments))
+
+    def _outcome(self, caller: Caller, result: object) -> _Outcome:
+        command = self._command
+        reply = _reply(command, result) if command.handler is None else None
+        return _Outcome(caller, True, result, reply)
 
     def _each(self, calls: Sequence[tuple[Request, float]]) -> list[_Outcome | Refusal]:
         """Find all users by one query, and carry out their requests by one call of the rule."""
@@ -413,7 +428,7 @@ class _Guard:
         results = rule.each(rows)
         for (index, caller), result in zip(here, results, strict=True):
             refused = isinstance(result, Refusal)
-            outcomes[index] = result if refused else _Outcome(caller, True, result)
+            outcomes[index] = result if refused else self._outcome(caller, result)
         return outcomes
 
     def _is_here(self, caller: Caller) -> bool:
@@ -457,16 +472,40 @@ def _go_on(
 
 def _reply(command: Command, result: object) -> Reply:
     """Make a reply from the result of the command's handler or rule: None becomes `Success!`, and a
-    mapping becomes the members of the reply."""
+    mapping becomes the members of the reply.
+
+    :raises ReplyUnusable: it is no reply, or cannot be sent.
+    """
     if result is None:
         return success()
-    if isinstance(result, Mapping) and "status" not in result:
+    if isinstance(result, Mapping):
+        if "status" in result:
+            why = "which is the reply's own: leave it out, and refuse by a Refusal"
+            raise ReplyUnusable(f"{command.name} returned a mapping with a member status, {why}")
         result = Reply({"status": 0, **result})
     if not isinstance(result, Reply):
-        raise TypeError(f"{command.name} returned {type(result).__name__} and not a reply")
+        raise ReplyUnusable(f"{command.name} returned {type(result).__name__} and not a reply")
     if result.body.get("status") not in (0, 1) or "event" in result.body:
-        raise ValueError(f"{command.name} returned a reply without a status, or with an event")
+        raise ReplyUnusable(f"{command.name} returned a reply without a status, or with an event")
+    try:
+        size = len(result.line)
+    except (TypeError, ValueError, RecursionError) as error:
+        why = f"JSON cannot express {_culprit(result.body)}: {error}"
+        raise ReplyUnusable(f"{command.name} returned what cannot be sent: {why}") from error
+    if size > MAX_REPLY:
+        why = f"clients take {MAX_REPLY:,}: answer a long list in parts (@paged)"
+        raise ReplyUnusable(f"{command.name} returned a reply of {size:,} bytes, and {why}")
     return result
+
+
+def _culprit(body: Mapping[str, object]) -> str:
+    """The member of a reply that JSON cannot express."""
+    for name, value in body.items():
+        try:
+            encode({name: value})
+        except (TypeError, ValueError, RecursionError):
+            return f"its member {name}"
+    return "it"
 
 
 def _noted(answered: Answered, command: Command, result: object) -> Reply:

@@ -16,6 +16,8 @@ from bbs import __version__
 NAME_LENGTH = 100
 """Characters in the longest name of a user or a group (`docs/protocol.md`, section 3)."""
 
+MAX_REPLY = 4 * 1024 * 1024  # bytes of a reply: clients take no more, and servers send no more
+
 RESERVED_EVENTS = ("logout", "moved", "problem", "waiting")
 """Events that no service may send: those of the framework (`docs/protocol.md`, section 4), and one
 that clients make for programs (`docs/terminal.md`)."""

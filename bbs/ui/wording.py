@@ -64,7 +64,7 @@ _NUMBER = re.compile(r"\d+")
 
 def reply_words(presentation: Presentation, request: ClientRequest, reply: ServiceReply) -> str:
     """The words for a reply to `request`, safe to show; empty if its message or list is shown."""
-    if reply.ok and reply.message is None:
+    if reply.ok and reply.message is None and reply.list_name is not None:
         return visible(_empty(presentation, request, reply))
     for form in _forms(presentation, request, reply):
         if words := _filled(form, request, reply):

@@ -63,9 +63,15 @@ class ListControls:
 
         async def make() -> HttpAnswer:
             limit = MOST_ROWS + 1  # One more says whether there are more.
-            found: Sequence[ListRow] = await self.controls.context.database.run(
-                shown.rows, by.now, search.strip() if shown.search else "", behind, limit
-            )
+            run, typed = self.controls.context.database.run, search.strip() if shown.search else ""
+            found: Sequence[ListRow]
+            try:
+                found = await run(shown.rows, by.now, typed, behind, limit)
+            except ValueError:
+                if not behind:
+                    raise
+                # Somebody made up a position that the list cannot read.
+                raise ActionRejected(400, "Malformed field: behind") from None
             some, last = found[:MOST_ROWS], found[MOST_ROWS - 1 : MOST_ROWS]
             rest = len(found) > MOST_ROWS
             rows = [{"key": each.key, "cells": each.cells} for each in some]

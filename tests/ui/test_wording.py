@@ -172,6 +172,16 @@ class Words(SynchronousTestCase):
         pong = ServiceReply({"status": 0, "message": "Pong!"})
         self.assertEqual(reply_words(own, asked("ping"), pong), "")
 
+    def test_without_a_message(self) -> None:
+        """Words are shown in place of members, and never in place of a list."""
+        own = Presentation(done={"ping": "Pinged {seats}.", "list-friend": "Listed."})
+        for members, words in (({"seats": 2}, "Pinged 2."), ({"others": 2}, "")):
+            self.assertEqual(
+                reply_words(own, asked("ping"), ServiceReply({"status": 0, **members})), words
+            )
+        friends = ServiceReply({"status": 0, "friend": ["bob"]})
+        self.assertEqual(reply_words(own, asked("list-friend ann"), friends), "")
+
     def test_a_command_of_a_service_is_not_the_frameworks(self) -> None:
         login = ClientRequest.parse("login me", {})
         self.assertEqual(reply_words(Presentation(), login, succeeded()), "Done.")

@@ -334,6 +334,14 @@ def waves(now: float, search: str, behind: str, limit: int) -> list[ListRow]:
 
 
 @read_only
+def gulls(now: float, search: str, behind: str, limit: int) -> list[ListRow]:
+    """Rows whose positions are numbers."""
+    if search:
+        raise ValueError("a mistake in the rule")
+    return [ListRow("g", (f"{int(behind or 0)}",))]
+
+
+@read_only
 def ships(now: float, search: str, behind: str, limit: int) -> list[ListRow]:
     """Rows whose names are as long as can be, or longer behind the last of them."""
     names = [f"{number:02}".rjust(MOST_POSITION, "n") for number in range(2 * MOST_ROWS - 1)]
@@ -348,7 +356,8 @@ def calm(now: float, key: str) -> ActResult:
 CALM = OperatorAct("calm", "calmed {}", rule=calm, label="Calm", title="Calm it?")
 WAVES = OperatorList("waves", "Waves", (OperatorColumn("How"),), waves, acts=(CALM,))
 SHIPS = OperatorList("ships", "Ships", (OperatorColumn("Name"),), ships)
-SEA = Service("sea", lists=(WAVES, SHIPS))
+GULLS = OperatorList("gulls", "Gulls", (OperatorColumn("No."),), gulls, search="Name")
+SEA = Service("sea", lists=(WAVES, SHIPS, GULLS))
 
 
 class OfAnotherService(ListCase):
@@ -372,6 +381,14 @@ class OfAnotherService(ListCase):
         for length, code in ((MOST_POSITION, 200), (MOST_POSITION + 1, 400)):
             answer = self.liz.get(f"/lists/waves?behind={'w' * length}")
             self.assertEqual(answer.code, code)
+
+    def test_a_position_that_the_list_cannot_read(self) -> None:
+        self.assertEqual(self.liz.get("/lists/gulls?behind=7").json["rows"][0]["cells"], ["7"])
+        answer = self.liz.get("/lists/gulls?behind=abc")
+        self.assertEqual(answer.code, 400)
+        self.assertEqual(self.flushLoggedErrors(ValueError), [])
+        self.assertEqual(self.liz.get("/lists/gulls?search=x").code, 500)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
 
 class OfNone(ListCase):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -51,6 +52,7 @@ class DebugReport(Service):
 
     def startService(self) -> None:
         Service.startService(self)
+        sys.set_coroutine_origin_tracking_depth(1)  # A forgotten `await` is said with its line.
         globalLogPublisher.addObserver(self)
 
     def stopService(self) -> None:
@@ -65,9 +67,12 @@ class DebugReport(Service):
         is_print = event.get("log_namespace") in ("stdout", "stderr")
         level = event.get("log_level") or LogLevel.info
         is_error = level >= LogLevel.error or event.get("isError")  # Of Twisted's older log.
-        if not (is_print or is_error or event.get("for_developers")):
+        forgotten = _FORGOTTEN.search(str(event.get("warning", "")))
+        if not (is_print or is_error or forgotten or event.get("for_developers")):
             return
         text = eventAsText(event, includeTimestamp=False, includeSystem=False).rstrip("\n")
+        if forgotten:
+            text = _without_await(forgotten)
         report = f"{self._speaker()}: {text}".encode("utf-8", "backslashreplace")[:LONGEST]
         with suppress(OSError):
             self._socket.sendto(report, self._path)
@@ -113,6 +118,20 @@ class DebugReport(Service):
                     statement=_shown(sql),
                     for_developers=True,
                 )
+
+
+_FORGOTTEN = re.compile(
+    r"coroutine '([^']+)' was never awaited"
+    r'(?:\nCoroutine created at [^\n]*\n  File "([^"]+)", line (\d+))?'
+)
+"""Of Python's warning."""
+
+
+def _without_await(found: re.Match[str]) -> str:
+    """What a developer reads of a call without `await`, which does nothing."""
+    name, file, line = found.groups()
+    where = f"{file}:{line}: " if file else ""
+    return f"{where}{name}(…) does nothing without await"
 
 
 _EXPLAINED = re.compile(r"\s*(?:SELECT|WITH|UPDATE|DELETE)\b", re.IGNORECASE)

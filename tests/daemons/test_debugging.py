@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import re
 import socket
+import sys
 import tempfile
+import warnings
 from typing import Any
 
 import peewee
@@ -41,6 +45,9 @@ class ReportCase(SynchronousTestCase):
         self.socket.bind(path)
         self.addCleanup(self.socket.close)
         self.report = DebugReport(path, lambda: "app abc")
+        self.addCleanup(
+            sys.set_coroutine_origin_tracking_depth, sys.get_coroutine_origin_tracking_depth()
+        )
         self.report.startService()
         self.addCleanup(self.report.stopService)
         self.log = Logger("tests")
@@ -68,6 +75,24 @@ class Reports(ReportCase):
         self.assertEqual(error, "app abc: an error")
         self.assertEqual(printed, "app abc: printed")
         self.assertRegex(failed, r"^app abc: it failed\nTraceback (.|\n)*ZeroDivisionError: why$")
+
+    def test_a_call_without_await(self) -> None:
+        async def tell() -> None:
+            """Do nothing."""
+
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            tell()  # type: ignore[unused-coroutine]
+            gc.collect()
+        [warning] = [each for each in caught if "never awaited" in str(each.message)]
+        self.report({"log_format": "{warning}", "warning": warning.message})
+        self.report(
+            {"log_format": "{warning}", "warning": "coroutine 'Ask.tell' was never awaited"}
+        )
+        self.report({"log_format": "{warning}", "warning": "something else"})
+        first, second = self.reported()
+        self.assertRegex(first, rf"^app abc: {re.escape(__file__)}:\d+: .*tell\(…\) does nothing")
+        self.assertEqual(second, "app abc: Ask.tell(…) does nothing without await")
 
     def test_nobody_listens(self) -> None:
         self.socket.close()

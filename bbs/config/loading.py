@@ -103,7 +103,7 @@ def read(
         _from_options(options),
     ):
         reading.take(layer)
-    made = {name: section(**reading.values[name]) for name, section in schema.sections.items()}
+    made = {name: reading.made(name, section) for name, section in schema.sections.items()}
     own = {name: made.pop(name) for name in OWN_SECTIONS}
     service = MappingProxyType({name_of(each): made.pop(name_of(each)) for each in settings})
     providers, places = MappingProxyType(made), MappingProxyType(reading.sources)
@@ -125,6 +125,19 @@ class _Reading:
         self.sources = dict.fromkeys(schema.keys, "default")
         self.problems: list[str] = []
         self.wrong: set[str] = set()
+
+    def made(self, name: str, section: type[Any]) -> Any:
+        """The section of this name, with its defaults if it refuses its values together."""
+        values = self.values[name]
+        try:
+            return section(**values)
+        except ValueError as error:
+            if not values:
+                raise ConfigError(f"[{name}]: its defaults are wrong: {error}") from error
+            self.problems.append(f"[{name}]: {' '.join(str(error).split())}")
+            self.wrong |= {f"{name}.{key}" for key in values}
+            self.values[name] = {}
+            return self.made(name, section)
 
     def take(self, layer: Iterable[_Given | ConfigError]) -> None:
         """Read the values of a layer."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import Configuration, described, kinds, setting
+from bbs.config.loading import ConfigError, read
 from bbs.config.settings import keys_of
 
 if TYPE_CHECKING:
@@ -119,3 +120,42 @@ class Helps(SynchronousTestCase):
         lines = described(Configuration()).splitlines()
         self.assertEqual(lines[0], "[login]")
         self.assertIn("maximum = 20                         # app servers, at most", lines)
+
+
+@dataclass(frozen=True)
+class Span:
+    """Two keys that a section compares."""
+
+    least: int = setting(1, "the least")
+    most: int = setting(5, "the most")
+
+    def __post_init__(self) -> None:
+        if self.least > self.most:
+            raise ValueError(f"least is {self.least}, and over most, {self.most}")
+
+
+@dataclass(frozen=True)
+class Never:
+    most: int = setting(5, "the most")
+
+    def __post_init__(self) -> None:
+        raise ValueError("always wrong")
+
+
+class Refused(SynchronousTestCase):
+    """A section may refuse its values by a ValueError, which is told in a line."""
+
+    def test_together(self) -> None:
+        found = read(None, {}, {"span.least": 7}, (Span,))
+        self.assertEqual(found.problems, ("[span]: least is 7, and over most, 5",))
+        self.assertEqual(found.wrong, {"span.least"})
+        self.assertEqual(found.config.settings(Span), Span())
+
+    def test_right(self) -> None:
+        found = read(None, {}, {"span.least": 7, "span.most": 8}, (Span,))
+        self.assertEqual((found.problems, found.config.settings(Span)), ((), Span(7, 8)))
+
+    def test_its_defaults(self) -> None:
+        for options in ({}, {"never.most": 7}):
+            with self.assertRaisesRegex(ConfigError, r"\[never\]: its defaults are wrong: always"):
+                read(None, {}, options, (Never,))

@@ -21,6 +21,7 @@ from bbs.core.plugins import PluginUnusable
 from bbs.core.values import named_version
 
 if TYPE_CHECKING:
+    from bbs.commands.extensions import Extension
     from bbs.commands.service import Service
 
 PARTS = {
@@ -103,12 +104,23 @@ def command_line(service: Service) -> Callable[[], int]:
     from bbs.commands.extensions import extended
     from bbs.commands.service import UNDECLARED
 
-    if taken := PARTS.keys() & {name.split(" ")[0] for name in service.all_subcommands}:
-        raise ValueError(f"{service.name}: every service has a command {min(taken)} already")
-    program = Program(
-        service.name, lambda: extended(service), service.client or UNDECLARED, service.release
-    )
+    def load() -> Service:
+        found = extended(service)
+        for each in found.extensions:
+            if problem := _clash(each):
+                raise PluginUnusable(f"extension {each.name}: {problem}")
+        return found
+
+    if problem := _clash(service):
+        raise ValueError(f"{service.name}: {problem}")
+    program = Program(service.name, load, service.client or UNDECLARED, service.release)
     return CommandLine(program)
+
+
+def _clash(part: Service | Extension) -> str:
+    """What is wrong with the names of a part's subcommands; "" if nothing is."""
+    taken = PARTS.keys() & {name.split(" ")[0] for name in part.subcommands}
+    return f"every service has a command {min(taken)} already" if taken else ""
 
 
 @dataclass(frozen=True)

@@ -52,10 +52,7 @@ def completed(
             presentation.lists,
             (form for form in forms if isinstance(form, Listing) and form.name not in lists),
         ),
-        events={
-            **{key: shown[key] for key in shown if key.split(" ")[0] not in chats},
-            **presentation.events,
-        },
+        events={**shown, **presentation.events},
         chats=[
             *presentation.chats,
             *(each.chat for each in events if each.chat and each.name not in chats),

@@ -297,6 +297,21 @@ class Installed(SynchronousTestCase):
             "hall: plugin xbad of xbad (hall.extensions): TypeError: it is not an Extension\n",
         )
 
+    def test_a_subcommand_of_every_services(self) -> None:
+        code = (
+            "from bbs.framework import Extension, Subcommand\n"
+            "extension = Extension('up', subcommands={'user wave': Subcommand('wave', print)})"
+        )
+        self.install("xup", code)
+        said = Path(self.mktemp())
+        with said.open("w") as file:
+            self.patch(sys, "stderr", file)
+            main: Any = command_line(service())
+            self.assertEqual(main(["db", "status"]), 1)
+        self.assertEqual(
+            said.read_text(), "hall: extension up: every service has a command user already\n"
+        )
+
 
 class LikeAService(SynchronousTestCase):
     """What an extension has of what a service has."""

@@ -513,7 +513,7 @@ class _Spec:
 
     def _add_declared(self, name: str, record: type) -> None:
         """Add an event with the members that its record describes."""
-        found = members(record)
+        found = [each for each in members(record) if each.name != "event"]
         properties = {each.name: self._schema(each.kind) for each in found}
         needed = [each.name for each in found if each.needed]
         self._add_event(name, Role.APP, _said(record), properties, needed)

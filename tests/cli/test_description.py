@@ -19,6 +19,7 @@ from bbs.framework import (
     Ask,
     ChatEvent,
     CommandTable,
+    Event,
     Extension,
     Feed,
     Line,
@@ -34,6 +35,13 @@ from bbs.testing import MemoryNetwork
 from tests.memory_service import AsInProduction
 
 HERE = "tests.cli.test_description"
+
+
+@dataclass(frozen=True)
+class Song:
+    by: str
+    event: str = "sang"
+    notes: list[int] = field(default_factory=list)
 
 
 class TooOdd(Refusal):
@@ -351,6 +359,23 @@ class Spec(SynchronousTestCase):
         codes = self.document()["components"]["messages"]["failure"]["x-codes"]
         self.assertIn("not-friends", codes)
         self.assertNotIn("too-odd", codes)
+
+    def test_declared_events(self) -> None:
+        """A record has the members, and may have the name among them."""
+        service = Service("birds", events=(Event("sang", Song), Event("flew")))
+        messages = self.document(run=command_line(service))["components"]["messages"]
+        sang = messages["event.sang"]["payload"]
+        self.assertEqual(sang["required"], ["event", "by"])
+        self.assertEqual(
+            sang["properties"],
+            {
+                "event": {"const": "sang"},
+                "by": {"type": "string"},
+                "notes": {"type": "array", "items": {"type": "integer"}},
+            },
+        )
+        flew = messages["event.flew"]["payload"]["properties"]
+        self.assertEqual(flew, {"event": {"const": "flew"}, "text": {"type": "string"}})
 
     def test_events(self) -> None:
         document = self.document(run=main)

@@ -411,7 +411,9 @@ class Declaring(SynchronousTestCase):
         table = CommandTable()
         table.declare(Command("listen <user>", Role.APP, rule=nod))
         error = self.assertRaises(ServiceUnusable, all_commands, Service("a", commands=(table,)))
-        self.assertEqual(str(error), "the service a: the command listen already exists")
+        self.assertEqual(
+            str(error), "the service a: the command listen already exists, in every service"
+        )
 
 
 PLUGINS = {
@@ -452,7 +454,7 @@ class Plugins(InstalledCase):
 
     def test_one_that_is_unusable_is_named_with_its_distribution(self) -> None:
         for plugin, reason in (
-            ("taken", "ValueError: the command ping already exists"),
+            ("taken", "ValueError: the command ping already exists, in every service"),
             ("usage", "ValueError: 'poke user': 'user' is neither <name> nor [<name>]"),
             ("speechless", "TypeError: Speechless is a Refusal and needs a text"),
             ("broken", "ModuleNotFoundError: No module named 'nothing_of_this_name'"),

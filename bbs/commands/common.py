@@ -6,12 +6,13 @@ import re
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from bbs import __version__
 from bbs.commands import accounts
 from bbs.commands.context import Ask, success
+from bbs.commands.extensions import Extension
 from bbs.commands.service import Service, ServiceUnusable, usage_of
 from bbs.core import tracing
 from bbs.core.errors import Refusal
@@ -195,22 +196,37 @@ def all_commands(service: Service, secret: bytes | None = None) -> CommandTable:
     """
     table = CommandTable()
     lists = Pagination(secrets.token_bytes() if secret is None else secret)
+    behind = (*_listen_command(service.feed), *commands, lists.more())
+    owners = {each.name: "every service" for each in (*accounts.commands, *behind)}
 
-    def include(added: object) -> None:
+    def include(added: object, owner: str) -> None:
         if not isinstance(added, CommandTable):
             raise TypeError("it is not a CommandTable")
         for command in added:
+            if command.name in owners:
+                where = owners[command.name]
+                raise ValueError(f"the command {command.name} already exists, in {where}")
+            owners[command.name] = owner
             table.declare(lists.with_cursors(command))
 
+    def include_all(part: Service | Extension, owner: str) -> None:
+        for each in part.commands:
+            include(each, owner)
+
+    for command in accounts.commands:
+        table.declare(lists.with_cursors(command))
     try:
-        for part in (accounts.commands, *service.commands, _listen_command(service.feed), commands):
-            include(part)
-        table.declare(lists.more())
-        for extension in service.extensions:
-            for part in extension.commands:
-                include(part)
+        include_all(service, "the service")
     except ValueError as error:
         raise ServiceUnusable(f"the service {service.name}: {error}") from error
+    for command in behind:
+        table.declare(lists.with_cursors(command))
+    for extension in service.extensions:
+        owner = f"the extension {extension.name}"
+        try:
+            include_all(extension, owner)
+        except ValueError as error:
+            raise ServiceUnusable(f"the service {service.name}: {owner}: {error}") from error
     for plugin in plugins(f"{service.name}.commands"):
-        plugin.use(include)
+        plugin.use(partial(include, owner=f"plugin {plugin.name} of {plugin.distribution}"))
     return table

@@ -13,6 +13,7 @@ import peewee
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.cli import command_line
+from bbs.commands.common import all_commands
 from bbs.commands.extensions import extended
 from bbs.commands.service import ServiceUnusable
 from bbs.config import Configuration
@@ -21,6 +22,7 @@ from bbs.framework import (
     ActResult,
     Ask,
     Caller,
+    Command,
     CommandTable,
     Extension,
     ListRow,
@@ -311,6 +313,27 @@ class Installed(SynchronousTestCase):
         self.assertEqual(
             said.read_text(), "hall: extension up: every service has a command user already\n"
         )
+
+
+class Clashes(SynchronousTestCase):
+    """Who has a name already is said, and who wants it, too."""
+
+    def test_commands(self) -> None:
+        looks = Extension("looking", commands=(looking,))
+        pings = CommandTable(Command("ping", Role.EITHER, look))
+        for extensions, line in (
+            ((looks,), "the extension looking: the command look already exists, in the service"),
+            (
+                (Extension("pinging", commands=(pings,)),),
+                "the extension pinging: the command ping already exists, in every service",
+            ),
+            (
+                (WAVING, Extension("other", commands=(commands,))),
+                "the extension other: the command wave already exists, in the extension waving",
+            ),
+        ):
+            error = self.assertRaises(ServiceUnusable, all_commands, service(*extensions))
+            self.assertEqual(str(error), f"the service hall: {line}")
 
 
 class LikeAService(SynchronousTestCase):

@@ -8,6 +8,7 @@ of their own, `bbs/board/client/face.py`, and `bbs/board/client/library.py` has 
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from enum import Enum
@@ -199,7 +200,7 @@ def _reading(reply: type[Any] | None) -> tuple[str, str]:
 
 
 def _formatted(text: str) -> str:
-    formatter = ["ruff", "format", "--quiet", "-"]
+    formatter = [sys.executable, "-m", "ruff", "format", "--quiet", "-"]
     return subprocess.run(formatter, input=text, capture_output=True, text=True, check=True).stdout
 
 

@@ -2,8 +2,7 @@
 # make up-ec2                   the same on a cloud of this machine's own: tests/cloud/README.md
 # make check                   what to run before every commit: style, types, arrows, what is known
 #                              to be dangerous, and the fast tests of what changed since the last one
-#                              (or since SINCE=COMMIT); ALL=1: all of them,
-#                              and the documentation
+#                              (or since SINCE=COMMIT); ALL=1: all of them, and the documentation
 # make test                    install and start what the tests need, and run them all, with all checks
 # make soak                    what takes longer than a test may, hours of it: each attack lasts SECONDS
 #                              (60), each database is put through FAULTS (500), drawn by SEED, and the
@@ -35,8 +34,8 @@ AUDITED ?= $(VENV)
 # What every database has to pass, and is run on a node of Galera as well: one after the other, as
 # each makes tables, and all transactions of a cluster wait for that.
 ON_GALERA = tests.storage.test_database tests.storage.test_migrations tests.storage.test_partitions \
-	tests.storage.scenarios.test_upgrade_0_1_0 tests.storage.test_statements tests.board.messages.test_messages \
-	tests.integration.test_concurrency
+	tests.storage.scenarios.test_upgrade_0_1_0 tests.storage.test_statements \
+	tests.board.messages.test_messages tests.integration.test_concurrency
 
 # Of `make soak`: how many faults on each database, from which seed, and for how long at most.
 FAULTS = 500

@@ -44,7 +44,7 @@ def quick_tests(checkout: Path = CHECKOUT) -> Sequence[PurePath]:
 
 
 def room_of(path: PurePath) -> str:
-    """The room of a file: `board` for `bbs/board/posts.py` and for `tests/board/test_posts.py`."""
+    """The room of a file: `board` for `bbs/board/names.py` and for `tests/board/test_names.py`."""
     first, *others = path.parts
     if first == "tests":
         return others[0] if len(others) > 1 else ALWAYS

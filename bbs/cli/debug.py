@@ -25,6 +25,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from bbs.commands.extensions import rules_of
 from bbs.commands.service import Service
 from bbs.commands.strictness import function_of, names_in
 from bbs.core.errors import Unavailable
@@ -154,8 +155,7 @@ def _is_own(folder: str, framework: str) -> bool:
 
 
 def _things(service: Service) -> Iterator[Any]:
-    parts: list[Any] = [service, *service.extensions]
-    for part in parts:
+    for part in service.parts:
         yield from part.models
         for table in part.commands:
             for command in table:
@@ -165,10 +165,8 @@ def _things(service: Service) -> Iterator[Any]:
 
 def _of_login_server(service: Service) -> Iterator[Any]:
     """The functions that a login server calls."""
-    parts: list[Any] = [service, *service.extensions]
-    for part in parts:
-        found = (part.on_register, part.on_login, part.on_delete, part.sweep, part.person)
-        yield from filter(None, found)
+    for part in service.parts:
+        yield from rules_of(part)
         yield from (every.handler for every in part.every)
         for table in part.commands:
             for command in table:

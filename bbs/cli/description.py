@@ -26,7 +26,7 @@ from bbs.commands.extensions import extended
 from bbs.commands.service import Service, ServiceUnusable, is_harmless
 from bbs.core.errors import Refusal
 from bbs.protocols.commands import Command, Role
-from bbs.protocols.forms import Line
+from bbs.protocols.forms import Line, places
 from bbs.protocols.presentation import ChatEvent, Presentation, is_reference
 from bbs.protocols.reply_types import Form, members, parse, records
 from bbs.ui.help import SENTENCES
@@ -541,8 +541,6 @@ class _Spec:
 
 _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 
-_PLACE = re.compile(r"\{([A-Za-z_][\w.]*)(:text|:time)?\}")
-
 
 def _said(record: type) -> str:
     """What a dataclass says of itself; empty if it has the docstring that Python made."""
@@ -568,7 +566,7 @@ def _of_chat(chat: ChatEvent) -> tuple[Mapping[str, object], Sequence[str]]:
 
 def _of_line(line: Line, properties: dict[str, Any]) -> None:
     """Add what a form says of an event's members."""
-    for path, kind in _PLACE.findall(f"{line.text} {line.shown} {line.many}"):
+    for path, kind in places(f"{line.text} {line.shown} {line.many}"):
         plain = {":time": _NUMBER, ":text": _TEXT}.get(kind, {"type": ["string", "number"]})
         _put(properties, path, plain)
     _put(properties, line.time, _NUMBER)

@@ -114,8 +114,7 @@ def names_of(service: Service) -> dict[str, Any]:
     names: dict[str, Any] = {}
     for model in (*service.schema.all_models, *MODELS):
         names.setdefault(model.__name__, model)
-    parts: list[Any] = [service, *service.extensions]
-    rules = [command.rule for part in parts for table in part.commands for command in table]
+    rules = [command.rule for part in service.parts for table in part.commands for command in table]
     functions = filter(None, map(function_of, rules))
     for module in dict.fromkeys(sys.modules[each.__module__] for each in functions):
         for name, thing in vars(module).items():

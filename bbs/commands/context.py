@@ -257,7 +257,7 @@ class Ask:
         if "id" in event and not asked:
             self._check_durable(name)
         if self.home.answered is not None:
-            self._compare(event)
+            self._compare(self.home.answered, event)
         if after is not None and not isinstance(after, Mapping):
             raise ValueError(f"after must map readers to ids, and is {after!r}")
         if isinstance(servers, str):
@@ -274,12 +274,11 @@ class Ask:
         else:
             bus.tell(channel, event, after, servers=servers, asking=asking)
 
-    def _compare(self, event: Mapping[str, object]) -> None:
+    def _compare(self, answered: Callable[[Any, Any], object], event: Mapping[str, object]) -> None:
         """Have an event compared with what the service or extension declares, if it declares
         any."""
-        loaded, answered = self.home.extensions.get(self.command.name), self.home.answered
-        events = (loaded.extension if loaded else self.home.service).events
-        if events and answered is not None:
+        loaded = self.home.extensions.get(self.command.name)
+        if events := (loaded.extension if loaded else self.home.service).events:
             answered(events, event)
 
     def _check_durable(self, name: str) -> None:
@@ -305,7 +304,7 @@ class Ask:
         if event["event"] in RESERVED_EVENTS:
             raise ValueError(f"a service cannot have an event with the name {event['event']!r}")
         if self.home.answered is not None:
-            self._compare(event)
+            self._compare(self.home.answered, event)
         told = [(channel, servers_of(where)) for channel, where in channels]
         self.home.bus.tell_asked(told, event, self.connection, asking=self.connection)
 

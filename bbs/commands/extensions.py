@@ -25,13 +25,12 @@ from bbs.storage.schema import Schema, Step
 if TYPE_CHECKING:
     from bbs.commands.context import Ask
     from bbs.commands.service import Service
+    from bbs.rules.accounts import OnLogin
+    from bbs.rules.user_admin import OfPerson
 
 T = TypeVar("T")
 
 _SUBCOMMAND = re.compile("[a-z][a-z-]*( [a-z][a-z-]*)?")
-
-OnLogin = Callable[[int, "float | None"], Mapping[str, object]]
-OfPerson = Callable[[int], Mapping[str, int]]
 
 NAME = re.compile("[a-z][a-z0-9]{0,31}")
 """The form of the name of a service or an extension."""
@@ -84,7 +83,7 @@ class Subcommand:
 
 @dataclass(frozen=True)
 class Extension:
-    """What a package adds to a service of somebody else's.
+    """What a package adds to the service of another package.
 
     :param name: a word in lower case, which begins the names of its tables: a model `Vote` of the
         extension `poll` is stored in `poll_vote`. Its schema has a version under this name.
@@ -138,7 +137,6 @@ class Extension:
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise ValueError(f"{self.name!r} is not a name of an extension: {NAME.pattern}")
-        rules = (self.on_register, self.on_login, self.on_delete, self.sweep, self.person)
         check_values(
             self.name,
             (are(self.commands, CommandTable), "commands are tables, (table,) if one"),
@@ -148,7 +146,7 @@ class Extension:
             *operators_conditions(self),
             (are_events(self.events), EVENTS),
             (are(self.feed_events, str), "feed_events are names of events, (name,) if one"),
-            (all(each is None or is_for_threads(each) for each in rules), RULES),
+            (all(map(is_for_threads, rules_of(self))), RULES),
             (self.client == "" or is_reference(self.client), client_form(self.client)),
         )
         if self.settings is not None:
@@ -181,6 +179,12 @@ def client_form(client: object) -> str:
 
 def are(values: object, kind: type | tuple[type, ...]) -> bool:
     return isinstance(values, (tuple, list)) and all(isinstance(value, kind) for value in values)
+
+
+def rules_of(part: Service | Extension) -> Sequence[Callable[..., object]]:
+    """The rules that a service or an extension has beside those of its commands."""
+    rules = (part.on_register, part.on_login, part.on_delete, part.sweep, part.person)
+    return [rule for rule in rules if rule is not None]
 
 
 def operators_conditions(part: Service | Extension) -> Sequence[tuple[bool, str]]:

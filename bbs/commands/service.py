@@ -11,7 +11,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial, reduce
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bbs import __version__
 from bbs.commands.extensions import (
@@ -21,8 +21,6 @@ from bbs.commands.extensions import (
     RULES,
     Every,
     Extension,
-    OfPerson,
-    OnLogin,
     Subcommand,
     are,
     are_events,
@@ -30,6 +28,7 @@ from bbs.commands.extensions import (
     client_form,
     merged,
     operators_conditions,
+    rules_of,
 )
 from bbs.commands.words import completed, has_words
 from bbs.core.values import Counter, is_for_threads
@@ -50,6 +49,10 @@ from bbs.rules.service_admin import OperatorAct, OperatorList
 from bbs.storage.database import is_read_only
 from bbs.storage.models import Table
 from bbs.storage.schema import Schema, Step
+
+if TYPE_CHECKING:
+    from bbs.rules.accounts import OnLogin
+    from bbs.rules.user_admin import OfPerson
 
 _RELEASE = re.compile("[A-Za-z0-9._-]{0,20}")
 _KIND = re.compile("[A-Za-z0-9]+")  # Of channels.
@@ -167,8 +170,7 @@ class Service:
         if not NAME.fullmatch(self.name):
             raise ValueError(f"{self.name!r} is not a name of a service: {NAME.pattern}")
         feed, broadcast = self.feed, self.broadcast
-        rules: list[object] = [self.on_register, self.on_login, self.on_delete]
-        rules += [self.sweep, self.person, self.seed]
+        rules: list[object] = [*rules_of(self), self.seed]
         if isinstance(feed, Feed):
             rules += (feed.open, feed.fetch, feed.note, feed.expire, feed.channels)
         if isinstance(broadcast, Broadcast):
@@ -222,8 +224,7 @@ class Service:
     @property
     def sections(self) -> Sequence[type[Any]]:
         """The sections of the configuration that it and its extensions declare."""
-        declared = (self.settings, *(each.settings for each in self.extensions))
-        return [each for each in declared if each is not None]
+        return [each.settings for each in self.parts if each.settings is not None]
 
     def _collect_acts(self) -> dict[str, OperatorAct]:
         """The acts by their names. Lists may share one."""
@@ -246,8 +247,7 @@ class Service:
         return found
 
     def _check_every(self) -> None:
-        parts = (self.every, *(each.every for each in self.extensions))
-        names = [every.name for part in parts for every in part]
+        names = [every.name for part in self.parts for every in part.every]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"{self.name}: every calls {min(twice)} twice")
 
@@ -273,10 +273,7 @@ class Service:
     def _read_counters(self) -> Sequence[Counter]:
         """The counters, with a `Counter` for each name."""
         try:
-            declared = [
-                *self.counters,
-                *(name for each in self.extensions for name in each.counters),
-            ]
+            declared = [each for part in self.parts for each in part.counters]
             read = [Counter(each) if isinstance(each, str) else each for each in declared]
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from None
@@ -294,7 +291,7 @@ class Service:
     @property
     def clients(self) -> Sequence[str]:
         """The places of its presentation, and of those of its extensions."""
-        return [*filter(None, (self.client, *(each.client for each in self.extensions)))]
+        return [each.client for each in self.parts if each.client]
 
     @property
     def parts(self) -> Sequence[Service | Extension]:

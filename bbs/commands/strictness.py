@@ -18,6 +18,7 @@ from typing import Any
 
 import peewee
 
+from bbs.commands.extensions import rules_of
 from bbs.commands.service import Service, ServiceUnusable
 from bbs.config.sections import PROVIDERS
 from bbs.protocols.commands import Command, CommandTable
@@ -138,9 +139,8 @@ def _functions(service: Service, table: CommandTable) -> Iterator[object]:
     """The rules and handlers that a service declares."""
     for command in table:
         yield from (command.rule, command.handler)
-    parts: list[Any] = [service, *service.extensions]
-    for part in parts:
-        yield from (part.on_register, part.on_login, part.on_delete, part.sweep, part.person)
+    for part in service.parts:
+        yield from rules_of(part)
         yield from (every.handler for every in part.every)
     yield from (service.seed, *service.daemons)
     if feed := service.feed:

@@ -75,7 +75,7 @@ class Line:
     by: str = ""
 
     def __post_init__(self) -> None:
-        check(self, checks=CHECKS)
+        check(self)
         check_form("Line: text", self.text)
         check_form("Line: shown", self.shown)
         check_form("Line: many", self.many)
@@ -125,7 +125,7 @@ class Listing:
     empties: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check(self, "name", checks=CHECKS)
+        check(self, "name")
 
 
 def is_text(value: object) -> bool:
@@ -172,7 +172,9 @@ CHECKS: Mapping[str, Callable[[object], bool]] = {
 """Whether a value has the type of a field, by that type."""
 
 
-def check(declared: Any, *needed: str, checks: Mapping[str, Callable[[object], bool]]) -> None:
+def check(
+    declared: Any, *needed: str, checks: Mapping[str, Callable[[object], bool]] = CHECKS
+) -> None:
     """Raise ValueError if a field has a wrong type, or a field that is `needed` is empty."""
     for each in fields(declared):
         value, where = getattr(declared, each.name), f"{type(declared).__name__}: {each.name}"

@@ -3,11 +3,7 @@
 A service declares a `Presentation`. Its servers send it as JSON in their reply to `commands`, so a
 client that was written before the service existed can present it (`docs/protocol.md`, section 3).
 Clients do not trust what a server sends: they drop malformed parts and references to missing parts,
-and keep the rest.
-
-The members of an event, of an entry and of the reply to `login` are named by paths: `"time"`, or
-`"waiting.after"` for a member of a member. An event's key is its name, or `"EVENT MEMBER"` for
-those events that have a member (`of_event`).
+and keep the rest. Paths of members and keys of events are as in `bbs.protocols.forms`.
 """
 
 from __future__ import annotations
@@ -521,11 +517,12 @@ def to_json(value: Any) -> Any:
     return {
         each.name: to_json(getattr(value, each.name))
         for each in fields(value)
-        if each.name != "legacy" and getattr(value, each.name) != _default(each)
+        if each.name != "legacy" and getattr(value, each.name) != default_of(each)
     }
 
 
-def _default(each: Any) -> object:
+def default_of(each: Any) -> object:
+    """The default of a field of a dataclass."""
     return each.default if each.default_factory is MISSING else each.default_factory()
 
 

@@ -117,8 +117,11 @@ def search(
     return People(tuple(some[:limit]), more)
 
 
+OfPerson = Callable[[int], Mapping[str, int]]  # `Service.person`.
+
+
 @long_read
-def show(now: float, name: str, count: Callable[[int], Mapping[str, int]] | None = None) -> Person:
+def show(now: float, name: str, count: OfPerson | None = None) -> Person:
     """Read the user `name`, with the service's counts by `count`; NoSuchPerson if unknown."""
     row = _find(name, lambda stored: rows(_people().where(User.name == stored)))
     person = _person(row, now)

@@ -11,6 +11,7 @@ from bbs import __version__
 from bbs.core.values import Counter, Policy, Timing
 from bbs.protocols.stomp.redundant import BrokerCount
 from bbs.rules.service_admin import OperatorAct, OperatorList
+from bbs.rules.user_admin import OfPerson
 from bbs.storage.database import Database
 
 
@@ -66,5 +67,5 @@ class PageContext(ServiceInfo):
     reactor: IReactorTime
     wall: Callable[[], float]
     password_minimum: int = 1
-    person: Callable[[int], Mapping[str, int]] | None = None
+    person: OfPerson | None = None
     on_delete: Callable[[int], int] | None = None

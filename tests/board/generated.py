@@ -10,7 +10,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, replace
+from dataclasses import fields, is_dataclass, replace
 from enum import Enum
 from inspect import cleandoc
 from typing import Any
@@ -23,6 +23,7 @@ from bbs.board.presentation import FIRST, LATER, presentation
 from bbs.commands.service import is_harmless
 from bbs.commands.words import completed
 from bbs.framework import Command, Legacy
+from bbs.protocols.presentation import default_of
 from tests.paths import CHECKOUT
 
 CLIENT = CHECKOUT / "bbs/board/client"
@@ -131,7 +132,7 @@ def expression(value: Any) -> str:
         return "(" + "".join(f"{expression(each)}, " for each in value) + ")"
     if value is LEGACY:
         return "LEGACY"
-    return constructed(value) if hasattr(value, "__dataclass_fields__") else repr(value)
+    return constructed(value) if is_dataclass(value) else repr(value)
 
 
 def constructed(value: Any) -> str:
@@ -139,13 +140,9 @@ def constructed(value: Any) -> str:
     given = [
         f"{each.name}={expression(found)}"
         for each in fields(value)
-        if each.init and (found := getattr(value, each.name)) != _default(each)
+        if each.init and (found := getattr(value, each.name)) != default_of(each)
     ]
     return f"{type(value).__name__}({', '.join(given)})"
-
-
-def _default(field: Any) -> object:
-    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def face() -> str:

@@ -92,6 +92,13 @@ class Unavailable(Refusal):
     text = "Service unavailable, try again"
 
 
+class TookTooLong(Unavailable):
+    """A rule took too long, and was given up: nothing was done."""
+
+    code = Unavailable.code  # Clients send the line again, as the next time may be quicker.
+    text = "That took too long and was not done, try again"
+
+
 class DiskFull(Unavailable):
     """There is no room for what somebody wrote, or the database could not write: nothing was done,
     and reading and deleting go on."""

@@ -34,7 +34,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bbs.core import tracing
-from bbs.core.errors import DiskFull, Refusal, Unavailable
+from bbs.core.errors import DiskFull, Refusal, TookTooLong, Unavailable
 from bbs.core.threads import ILane, ILanes
 from bbs.core.values import DiskState
 from bbs.storage import models
@@ -42,7 +42,7 @@ from bbs.storage.engines import connect_to, is_bug, summary
 from bbs.storage.mysql_servers import ServerFacts
 from bbs.storage.sqlite import SqliteDatabase
 from bbs.storage.transaction_guard import IdsWentBack
-from bbs.storage.transactions import Job, Transactions, name_of_rule
+from bbs.storage.transactions import CommitState, Job, Transactions, name_of_rule
 
 P = ParamSpec("P")
 C = TypeVar("C")
@@ -56,6 +56,9 @@ given up: users are to hear within 2 s that the database does not answer."""
 STUCK = DEADLINE / 2
 """Seconds without an answer to a statement for which, at a deadline, the database is away: the
 statement that keeps a call from being answered began somewhat later than the call."""
+
+UNDONE = f", and was undone: nobody waits longer than {DEADLINE} s"
+"""What the log says behind a slow rule that was given up."""
 
 START_PATIENCE = 10.0  # Seconds that a server which starts waits for a busy database.
 START_PAUSE = 0.05  # Seconds between two attempts at the start.
@@ -248,6 +251,12 @@ class Database:
         database.refuse_here()
 
     @property
+    def connection_state(self) -> Any:
+        """This thread's connection, as peewee keeps it: `closed` and `conn`."""
+        database: Any = self.peewee
+        return database._state
+
+    @property
     def driver(self) -> str:
         """The name and version of the driver, for operators."""
         database: Any = self.peewee
@@ -330,7 +339,10 @@ class Database:
             jobs = self._put_some_back(jobs)
         while self._transactions.took_long:
             rule, seconds, statement = self._transactions.took_long.popleft()
-            self.slow.note("rule", name_of_rule(rule), seconds, statement)
+            name = name_of_rule(rule)
+            given_up = [job for job in jobs if job.progress is CommitState.ABANDONED]
+            undone = any(name_of_rule(job.rule) == name for job in given_up)
+            self.slow.note("rule", name, seconds, statement, UNDONE if undone else "")
         for job in jobs:
             self._deadlines.forget(job)
             if job.answer.called:
@@ -449,15 +461,22 @@ class Database:
             job.late = True
             return now + COMMIT_GRACE
         if not job.answer.called:
-            # A slow rule keeps callers waiting, and the database answers all the same.
-            if self._transactions.is_stuck(job.lane, STUCK):
-                self._note_state(job.writes, "no answer in time")
-            job.answer.errback(Unavailable())
+            job.answer.errback(self._late(job))
         return None
 
-    def _note_state(self, writes: bool, trouble: str | None) -> None:
-        """Note that the database served a call, or did not (`trouble`); log each change once, and
-        another reason after a while."""
+    def _late(self, job: Job) -> Unavailable:
+        """Why a call is given up: its rule is slow, or the database gives no answer."""
+        if self._transactions.is_stuck(job.lane, STUCK):
+            self._note_state(job.writes, "no answer in time", to=job.rule)
+        elif job.begun is not None and not job.late:
+            return TookTooLong()
+        return Unavailable()
+
+    def _note_state(
+        self, writes: bool, trouble: str | None, to: Callable[..., object] | None = None
+    ) -> None:
+        """Note that the database served a call, or did not (`trouble`, which it gave to a rule);
+        log each change once, and another reason after a while."""
         if trouble is not None:
             self._away.add(writes)
         else:
@@ -469,7 +488,8 @@ class Database:
             interval = LOG_INTERVAL if self._logged_trouble is None else REASON_INTERVAL
             if now - self._logged_at >= interval:
                 self._logged_trouble, self._logged_at = trouble, now
-                _log.error("database is away: {trouble}", trouble=trouble)
+                rule = f" to {name_of_rule(to)}" if to else ""
+                _log.error("database is away: {trouble}{rule}", trouble=trouble, rule=rule)
         elif self.available and self._logged_trouble is not None:
             self._logged_trouble = None
             _log.info("database is back")

@@ -58,6 +58,11 @@ class _NoConnection:
         """Do nothing: there is none."""
 
 
+NO_CONNECTION: tuple[bool, Any] = False, _NoConnection()
+"""Of a thread that must not use one: whether it is closed, and the connection. peewee takes such a
+thread for connected, so that no statement pays for a question."""
+
+
 class Activity:
     """What a thread of the database does, for other threads to see.
 
@@ -126,9 +131,8 @@ class TransactionGuard:
 
     def refuse_here(self) -> None:
         """Refuse all statements on this thread, with OutsideOfRule: the reactor runs on it."""
-        # peewee takes this thread for connected, so that no statement pays for a question.
         state: Any = self._state  # type: ignore[attr-defined]
-        state.closed, state.conn = False, _NoConnection()
+        state.closed, state.conn = NO_CONNECTION
 
     def begin(self, *arguments: Any) -> None:
         if self.state.in_rule:

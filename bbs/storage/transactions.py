@@ -426,8 +426,11 @@ class SlowCalls:
         if seconds >= self.after:
             self.note(kind, name, seconds)
 
-    def note(self, kind: str, name: str, seconds: float, statement: str = "") -> None:
-        """Note that a `kind` of call was slow; `statement` is the slowest of its statements."""
+    def note(
+        self, kind: str, name: str, seconds: float, statement: str = "", outcome: str = ""
+    ) -> None:
+        """Note that a `kind` of call was slow; `statement` is the slowest of its statements, and
+        `outcome` what became of the call, for the end of a sentence."""
         now, key = self._seconds(), (kind, name)
         named = self._named.get(key)
         if named is not None and now - named[0] < self.interval:
@@ -437,11 +440,12 @@ class SlowCalls:
             self._named.clear()
         self._named[key] = [now, 0]
         _log.warn(
-            "the {kind} {name} took {seconds:.2f} s{server}{more}{statement}",
+            "the {kind} {name} took {seconds:.2f} s{server}{outcome}{more}{statement}",
             kind=kind,
             name=name,
             seconds=seconds,
             server=f" on {server}" if (server := self.server()) else "",
+            outcome=outcome,
             more=f" ({named[1]:.0f} more were slow)" if named and named[1] else "",
             statement=statement and f"; its slowest statement took {statement}",
             for_developers=True,

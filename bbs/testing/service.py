@@ -49,6 +49,7 @@ from bbs.storage.migrations import upgrade
 from bbs.storage.schema import Schema
 from bbs.testing.broker import MemoryBroker
 from bbs.testing.provider import MemoryProvider
+from bbs.testing.reactor import GuardedClock, GuardedHandler, GuardedLanes, ReactorGuard
 from bbs.testing.threads import Inline
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -167,7 +168,8 @@ class MemoryService:
     """A login server of `service` with its fleet. App servers appear as they are launched, unless a
     test sets `boots` to False. Each reports the port that `listen` returns for its factory, by
     default 20001 and so on; a test may let it listen there. An answer that its command does not
-    declare (`Command.reply`, `Command.refuses`) is an error of `close`.
+    declare (`Command.reply`, `Command.refuses`) is an error of `close`. Handlers, daemons and
+    timers are refused the database outside of rules, as on a server; the test itself may use it.
 
     :param config: by default `Configuration`'s defaults, but without rates of commands, deliveries
         and logins: a test asks everything in one moment of the clock.
@@ -200,9 +202,11 @@ class MemoryService:
             limits=Limits(logins=ALL_AT_ONCE, commands=ALL_AT_ONCE, deliveries=ALL_AT_ONCE)
         )
         service = extended(service)
-        self.clock = Clock()
+        self._guard = ReactorGuard()
+        self.clock: Clock = GuardedClock(self._guard)
         self.clock.advance(start)
-        self.database = Database(url, workers or Inline(), self.clock)
+        self.database = Database(url, GuardedLanes(self._guard, workers or Inline()), self.clock)
+        self._guard.watch(self.database)
         self.database.peewee.connect(reuse_if_open=True)
         if url == IN_MEMORY:
             _make_tables(self.database.peewee, service.schema)
@@ -227,6 +231,7 @@ class MemoryService:
         self.login = LoginServing(
             self._runtime(), me=self.me, hasher=hasher, provider=self.provider, workers=Inline()
         )
+        self._watch(self.login.factory)
         unknown = [each for each in self.login.home.table if asked_by(each.rule) not in _checked]
         check_questions(service, CommandTable(*unknown))
         _checked.update(asked_by(each.rule) for each in unknown)
@@ -345,6 +350,7 @@ class MemoryService:
     def boot(self, server_id: str) -> None:
         """Let the app server launched under `server_id` begin to serve."""
         self.servers[server_id] = server = MemoryAppServer(self._runtime(), server_id)
+        self._watch(server.serving.factory)
         server.port = self.listen(server.serving.factory)
         self.database.run(membership.report, server_id, server.port)
         server.serving.home.bus.tell_fleet("ready")
@@ -364,6 +370,9 @@ class MemoryService:
             written = beat(membership.beat, server_id, tally.counts, tally.figures)
             answer = Deferred.fromCoroutine(written)
             answer.addCallback(clock.hear, self.clock.seconds())
+
+    def _watch(self, factory: LineFactory) -> None:
+        factory.handler = GuardedHandler(self._guard, factory.handler)
 
     def _call(self, rule: Callable[..., Any], *arguments: object) -> Any:
         results: list[Any] = []

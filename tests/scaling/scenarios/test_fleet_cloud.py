@@ -766,7 +766,7 @@ class Orphans(CloudCase):
             if lists[-1] - lists[0] >= CONSISTENCY_GRACE:
                 now = self.service.wall()
                 row = Server(id="orphan", scope=self.cloud.scope, capacity=2, created=now)
-                row.save(force_insert=True)
+                self.service.database.run(row.save, force_insert=True)
                 self.cloud.on_list = lambda: None
 
         self.cloud.on_list = appear

@@ -350,7 +350,9 @@ class Stopped(WarmCase):
         start, hosts = self.cloud.start, []
 
         def noting(launch_id: str) -> Deferred[None]:
-            hosts.append(Server.get(Server.id == id).host)
+            self.service.database.run(Server.get_by_id, id).addCallback(
+                lambda server: hosts.append(server.host)
+            )
             return start(launch_id)
 
         self.cloud.start = noting  # type: ignore[method-assign]

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.core.errors import Unavailable
+from bbs.core.errors import TookTooLong, Unavailable
 from bbs.storage.database import DEADLINE, Database, bulk, read_only
 from bbs.storage.transactions import NAMED_INTERVAL, OTHERS, SLOW, SlowCalls, name_of_rule
 from bbs.testing.database_suite import Later
@@ -40,12 +40,12 @@ class SlowCase(SynchronousTestCase):
 
 class Outages(SlowCase):
     def test_a_slow_rule_is_no_outage(self) -> None:
-        """Its caller and those behind it get the answer of a time-out, and nothing else happens."""
+        """Its caller reads that it took too long, and those behind it may try again."""
         slow = self.database.run(self.slow, 3 * DEADLINE)
         waiting = self.database.run(self.slow, 0)
         self.workers.work_one()
-        for answer in (slow, waiting):
-            self.failureResultOf(answer, Unavailable)
+        self.failureResultOf(slow, TookTooLong)
+        self.assertIs(self.failureResultOf(waiting).type, Unavailable)
         self.assertTrue(self.database.available)
         self.assertFalse([line for line in self.told if "away" in line])
 
@@ -64,7 +64,8 @@ class Outages(SlowCase):
         self.workers.work()
         self.failureResultOf(answer, Unavailable)
         self.assertFalse(self.database.available)
-        self.assertIn("database is away: no answer in time", self.told)
+        name = f"{__name__}.SlowCase.statement"
+        self.assertIn(f"database is away: no answer in time to {name}", self.told)
 
     def test_waiting_for_another_writer_is_none(self) -> None:
         """In another process, a rule may be slow; one that stands still is an outage."""
@@ -98,7 +99,16 @@ class Names(SlowCase):
     def test_one_that_is_given_up(self) -> None:
         self.database.run(self.slow, 9).addErrback(lambda _: None)
         self.workers.work()
-        self.assertEqual(len(self.named()), 1)
+        name = f"{__name__}.SlowCase.slow"
+        line = f"the rule {name} took 9.00 s, and was undone: nobody waits longer than 1.4 s"
+        self.assertEqual(self.named(), [line])
+
+    def test_one_that_is_late_and_stored(self) -> None:
+        """While the database answers others, nobody gives it up."""
+        answer = self.database.run(self.slow, DEADLINE - 0.1)
+        self.workers.work()
+        self.successResultOf(answer)
+        self.assertFalse([line for line in self.named() if "undone" in line])
 
     def test_seldom(self) -> None:
         """Each is named once in a while, with how often it was slow meanwhile."""

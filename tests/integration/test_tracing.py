@@ -137,6 +137,9 @@ class OneTrace(TracingCase):
         self.assertNotEqual(ann.port, bob.port)
         await service.befriend(ann, bob)
         await bob.asks("listen")
+        # What arrives while a listener still catches up is read with the rest, by no hint.
+        await ann.asks("send", "bob", "first")
+        await eventually(lambda: bob.wire.events, "the first message")
         await ann.asks("send", "bob", "hello")
         stations = {("bbs-app", name) for name in ("send", "publish", "hint", "deliver")}
         trace = await self.trace(collector, "send", stations)

@@ -13,12 +13,11 @@ class Rules(RulesCase):
     def test_what_is_taken_is_gone(self) -> None:
         ann, bob = self.people("ann", "bob")
         self.call(rules.offer, ann, "a lamp")
-        self.refused("This is your own offer", rules.take, ann, "1")
+        self.refused("This is your own offer", rules.take, ann, 1)
         offered = {"number": 1, "text": "a lamp", "owner": "ann"}
         self.assertEqual(self.call(rules.offers, bob)["offer"], [offered])
-        self.call(rules.take, bob, "1")
-        for number in ("1", "2", "x", "9" * 30):
-            self.refused("There is no such offer", rules.take, bob, number)
+        self.call(rules.take, bob, 1)
+        self.refused("There is no such offer", rules.take, bob, 1)
         self.assertEqual(self.call(rules.offers, bob)["offer"], [])
 
     def test_a_long_text(self) -> None:
@@ -36,5 +35,7 @@ class Commands(SynchronousTestCase):
         memory.at_home(ann).ask(f"offer {ann} a lamp")
         reply = memory.at_home(bob).ask(f"take {bob} 1")
         self.assertEqual(reply["message"], "Success!")
+        reply = memory.at_home(bob).ask(f"take {bob} lamp")
+        self.assertEqual(reply["message"], "Usage: take <user> <number>")
         heard = [each["text"] for each in listener.events()]
         self.assertEqual(heard, ["ann offers a lamp (take 1)", "bob takes a lamp"])

@@ -47,11 +47,9 @@ def offers(caller: Caller, page: Page) -> Part:
     return page.part("offer", [(each.id, _shown(each)) for each in rows])
 
 
-def take(caller: Caller, number: str) -> News:
-    if not number.isdecimal() or len(number) > 18:
-        raise NoSuchOffer
+def take(caller: Caller, number: int) -> News:
     # If two people take it at once, the second waits here, and finds nothing.
-    found = for_update(Offer.select().where(Offer.id == int(number))).first()
+    found = for_update(Offer.select().where(Offer.id == number)).first()
     if not found:
         raise NoSuchOffer
     if found.owner_id == caller.id:
@@ -65,7 +63,7 @@ def _shown(found: Offer) -> dict[str, Any]:
 
 
 def _news(caller: Caller, event: str, text: str) -> News:
-    """An event for everybody who is online. Clients that do not know it show its text."""
+    """An event for everybody who is online."""
     online = User.select(User.channel).join(Place)
     told = {"event": event, "who": caller.name, "text": text, "time": caller.now}
     return told, [each.channel for each in online]

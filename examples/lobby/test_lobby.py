@@ -190,8 +190,9 @@ class Clients(SynchronousTestCase):
     def test_it_is_told_what_to_show(self):
         self.done(self.client.learn())
         learned = self.client.vocabulary.presentation
-        self.assertEqual((learned.help, learned.chats), (face.help, face.chats))
-        self.assertEqual([each.send for each in learned.talks], ["say"])
+        self.assertEqual(learned.help["leave"], "Leaves the lobby that you are in.")
+        self.assertEqual([each.event for each in learned.chats], ["said"])
+        self.assertEqual(learned.talks, face.talks)
 
     def test_it_hears_what_is_said_as_messages(self):
         messages, events = [], []

@@ -13,7 +13,9 @@ copyright = "the bbs developers"
 version = release = bbs.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "public"]
-public_modules = ["bbs.framework", "bbs.client", "bbs.client.aio"]
+public_modules = ["bbs.framework"]
+public_modules += [f"bbs.framework.{each}" for each in ("fast", "feeds", "limits", "names")]
+public_modules += ["bbs.operators", "bbs.providers", "bbs.client", "bbs.client.aio"]
 public_modules += ["bbs.protocols.stomp", "bbs.testing", "bbs.board"]
 """What is promised to other people (`developers/stability.md`); `api/` has a page for each."""
 

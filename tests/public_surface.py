@@ -5,14 +5,19 @@ It runs with the code of older versions too, so it imports nothing from `tests`.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import inspect
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 
 from zope.interface.interface import InterfaceClass, Method
 
-MODULES = ("bbs.framework", "bbs.client", "bbs.protocols.stomp", "bbs.testing", "bbs.client.aio")
+MODULES = (
+    *("bbs.framework", "bbs.framework.fast", "bbs.framework.feeds", "bbs.framework.limits"),
+    *("bbs.framework.names", "bbs.operators", "bbs.providers", "bbs.testing"),
+    *("bbs.client", "bbs.client.aio", "bbs.protocols.stomp"),
+)
 
 Parameter = tuple[str, str, bool]
 """Its name, its kind as `inspect.Parameter` calls it, and whether it may be left out."""
@@ -25,11 +30,15 @@ parameters, if it can be called. The attributes of interfaces are behind `()`.""
 def surface() -> Surface:
     found: dict[str, Sequence[Parameter]] = {}
     for path in MODULES:
-        if importlib.util.find_spec(path) is None:
-            continue  # An older version has no such module.
-        module = importlib.import_module(path)
-        for name in module.__all__:
-            public = getattr(module, name)
+        try:
+            module = importlib.import_module(path)
+        except ModuleNotFoundError:  # An older version has no such module.
+            continue
+        # A moved name is public at its old place, too.
+        for name in (*module.__all__, *getattr(module.__all__, "moved", ())):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                public = getattr(module, name)
             found[f"{path}.{name}"] = _parameters(public)
             if isinstance(public, InterfaceClass):
                 for attribute, declared in public.namesAndDescriptions(all=True):

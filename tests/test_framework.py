@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any
 
 from peewee import CharField, ForeignKeyField
@@ -15,14 +18,13 @@ from bbs.board import board
 from bbs.commands.common import all_commands
 from bbs.commands.service import ServiceUnusable
 from bbs.config import Configuration
+from bbs.core.lazy import moved
 from bbs.core.plugins import PluginUnusable
 from bbs.framework import (
     Ask,
     Caller,
     Command,
     CommandTable,
-    Counter,
-    Feed,
     Refusal,
     Reply,
     Role,
@@ -34,8 +36,11 @@ from bbs.framework import (
     setting,
     success,
 )
+from bbs.framework.feeds import Feed
+from bbs.operators import Counter
 from bbs.testing import MemoryService, Peer
 from tests.installed import InstalledCase, install
+from tests.paths import CHECKOUT
 
 commands = CommandTable()
 
@@ -463,6 +468,9 @@ class Plugins(InstalledCase):
             self.assertEqual(self.refusal(plugin), reason)
 
 
+IMPORT = re.compile(r"^ *from (bbs[\w.]*) import (\([^)]*\)|.*)$", re.M)
+
+
 class Surface(SynchronousTestCase):
     def test_every_name_is_there(self) -> None:
         for name in bbs.framework.__all__:
@@ -470,11 +478,32 @@ class Surface(SynchronousTestCase):
         self.assertEqual(dir(bbs.framework), sorted(bbs.framework.__all__))
         self.assertRaises(AttributeError, getattr, bbs.framework, "Database")
 
-    def test_what_the_design_names(self) -> None:
+    def test_what_a_service_needs_first(self) -> None:
         names = """Service Command CommandTable Role Ask Caller success Reply Refusal read_only
-        for_update Table User NAME_LENGTH RisingIdField Feed Provider setting LaunchKit
-        login_server app_server telnet_gateway command_line"""
+        for_update Table User NAME_LENGTH RisingIdField setting login_server app_server
+        telnet_gateway command_line"""
         self.assertLessEqual(set(names.split()), set(bbs.framework.__all__))
+        self.assertLess(len(bbs.framework.__all__), 50)
+
+    def test_old_places(self) -> None:
+        """Services of version 0.4.0 import from there."""
+        for name, module in moved(bbs.framework).items():
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
+                public = getattr(bbs.framework, name)
+            self.assertIs(public, getattr(import_module(module), name))
+            where = f"bbs.framework.{name} goes in version 1.0: use {module}.{name}"
+            self.assertEqual([str(each.message) for each in told], [where])
+
+    def test_nothing_of_ours_uses_them(self) -> None:
+        """Modules of bbs, with the projects that `bbs new` makes, and the examples. Their tests
+        pass with `-W error::DeprecationWarning`, too."""
+        old = {module: moved(import_module(module)) for module in ("bbs.framework", "bbs.client")}
+        for folder in ("bbs", "examples"):
+            for path in (CHECKOUT / folder).rglob("*.py"):
+                for module, names in IMPORT.findall(path.read_text()):
+                    used = old.get(module, {}).keys() & re.findall(r"\w+", names)
+                    self.assertLessEqual(used, set(), path)
 
     def test_peers(self) -> None:
         """What `bbs.testing` gives is what the daemons make their connections with."""

@@ -23,8 +23,8 @@ SLOW = "integration"  # Its tests start real servers.
 LAST = "deploy"
 """Its tests come last: they load a thousand modules, and each module costs every later test."""
 
-FACADE = "framework"
-"""The room whose names are mostly those of others: whoever imports it may use any of them."""
+FACADES = ("framework", "operators", "providers")
+"""The rooms whose names are mostly those of others: whoever imports one may use any of them."""
 
 CODE = ("bbs", "deploy", "docs", "examples", "lab")
 """Folders whose files belong to one room each."""
@@ -71,7 +71,7 @@ def importers(rooms: Collection[str], checkout: Path = CHECKOUT) -> set[str]:
     for path in (checkout / "bbs").rglob("*.py"):
         own = room_of(path.relative_to(checkout))
         imports.setdefault(own, set()).update(_imported(path.read_text()))
-    through = {FACADE} if imports.get(FACADE, set()).intersection(rooms) else set()
+    through = {each for each in FACADES if imports.get(each, set()).intersection(rooms)}
     return {own for own, others in imports.items() if others.intersection(through.union(rooms))}
 
 

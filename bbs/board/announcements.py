@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import peewee
 
 from bbs.board.models import Announcement, padded
-from bbs.framework import Broadcast, Refusal, Stored, for_update, read_only, statement
+from bbs.framework import Refusal, for_update, read_only
+from bbs.framework.fast import statement
+from bbs.framework.feeds import Broadcast, Stored
 
 MOST = 20  # Announcements at a time.
 MOST_TEXT = 2000  # Characters of one.

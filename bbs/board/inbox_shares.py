@@ -20,7 +20,7 @@ from typing import Any
 import peewee
 
 from bbs.board.models import Inbox, InboxShare
-from bbs.framework import statement
+from bbs.framework.fast import statement
 
 PARTS = 4  # of an inbox, of which one sender has one
 

@@ -17,7 +17,8 @@ import peewee
 
 from bbs.board import inbox_shares
 from bbs.board.models import LAST_ID, Delivery, Inbox, MessageRow, chunks, padded
-from bbs.framework import byte_length, for_update, statement, together
+from bbs.framework import for_update
+from bbs.framework.fast import byte_length, statement, together
 
 AT_ONCE = 50  # readers that one statement serves; SQLite allows a statement 500 parts
 RAISED_AT_ONCE = 64  # readers to whose inboxes one statement adds

@@ -15,7 +15,9 @@ from bbs.board.groups.groups import channel_of
 from bbs.board.models import Group, Membership, Relationship
 from bbs.board.people import blocks
 from bbs.board.people.relationships import are_friends as are_friends
-from bbs.framework import Place, User, as_stored, statement
+from bbs.framework import Place, User
+from bbs.framework.fast import statement
+from bbs.framework.names import as_stored
 
 
 def friends(user_id: int) -> list[int]:

@@ -18,16 +18,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import peewee
 
-from bbs.framework import (
-    NAME_LENGTH,
-    Bound,
-    RisingIdField,
-    Table,
-    User,
-    byte_length,
-    rows,
-    skeletons,
-)
+from bbs.framework import NAME_LENGTH, RisingIdField, Table, User
+from bbs.framework.fast import byte_length, rows
+from bbs.framework.limits import Bound
+from bbs.framework.names import skeletons
 
 if TYPE_CHECKING:
     from bbs.framework import Migrator

@@ -10,7 +10,8 @@ import peewee
 from bbs.board import errors, inboxes
 from bbs.board.models import Skeleton, padded, skeleton_digests
 from bbs.board.people import former
-from bbs.framework import User, for_update, setting, statement, together
+from bbs.framework import User, for_update, setting
+from bbs.framework.fast import statement, together
 
 REFUSE = "refuse"
 

@@ -19,30 +19,24 @@ from bbs.board import announcements, errors
 from bbs.board.groups import groups
 from bbs.board.models import LAST_ID, Contribution, Group, Membership, PostRow
 from bbs.board.posts import posts
-from bbs.framework import (
-    NAME_LENGTH,
+from bbs.framework import NAME_LENGTH, Refusal, User, read_only
+from bbs.framework.fast import long_read, rows, statement
+from bbs.framework.names import as_stored, normalized
+from bbs.operators import (
     ActResult,
     ListRow,
     OperatorAct,
     OperatorColumn,
     OperatorField,
     OperatorList,
-    Refusal,
     Subcommand,
-    User,
-    as_stored,
     contains,
-    long_read,
-    normalized,
-    read_only,
-    rows,
-    statement,
 )
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-    from bbs.framework import Operator
+    from bbs.operators import Operator
 
 GROUPS_AT_ONCE = 100  # groups of a list that one transaction reads
 

@@ -9,7 +9,9 @@ from bbs.board.messages import expiry, messages
 from bbs.board.messages.commands import MESSAGES
 from bbs.board.people import former, friendships, heard
 from bbs.board.posts import posts, user_stats
-from bbs.framework import Counter, Feed, Service
+from bbs.framework import Service
+from bbs.framework.feeds import Feed
+from bbs.operators import Counter
 
 
 def forget_user(user: int) -> int:

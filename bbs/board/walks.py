@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import peewee
 
-from bbs.framework import Table, rows
+from bbs.framework import Table
+from bbs.framework.fast import rows
 
 IDS_AT_ONCE = 10_000
 """Ids that one transaction looks through. A sweep looks at a part every minute, and goes on at once

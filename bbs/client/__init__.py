@@ -1,12 +1,11 @@
 """The client library's public names.
 
-`ServiceClient` is the library for any service. `BBSClient` and its values are for the board, the
-first service; they are loaded on first use. `bbs.client.aio` is the library for asyncio.
+`ServiceClient` is the library for any service. `bbs.client.aio` is the one for asyncio, and the
+board's is `bbs.board.BBSClient`.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from bbs.client.client import ServiceClient
@@ -21,18 +20,12 @@ from bbs.client.errors import (
 )
 from bbs.client.replies import ChatMessage, Origin, ServiceEvent, ServiceReply, Waiting
 from bbs.core.addresses import Address
+from bbs.core.lazy import lazy
 
 if TYPE_CHECKING:
-    from bbs.board.client import (
-        BBSClient,
-        GroupInfo,
-        Missed,
-        News,
-        Post,
-        Presence,
-        Reply,
-        ThreadPost,
-    )
+    # The old places of the board's names.
+    from bbs.board.client import *  # noqa: F403
+    from bbs.board.client import Reply as Reply
     from bbs.client import errors
 
     # For type checkers, the reply in an exception is the board's, as it was up to version 0.3.0: an
@@ -52,38 +45,24 @@ else:
 
 __all__ = [
     "Address",
-    "BBSClient",
     "BadReply",
     "ChatMessage",
     "ClientError",
-    "GroupInfo",
     "Incomplete",
     "Lost",
-    "Missed",
-    "News",
     "NoService",
     "NotSecure",
     "NotTrusted",
     "Origin",
-    "Post",
-    "Presence",
     "Refused",
-    "Reply",
     "ServiceClient",
     "ServiceEvent",
     "ServiceReply",
-    "ThreadPost",
     "TurnedAway",
     "Unreachable",
     "Waiting",
 ]
 
+_MOVED = {"bbs.board": "BBSClient GroupInfo Missed News Post Presence Reply ThreadPost"}
 
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"bbs.client has no {name}")
-    return getattr(import_module("bbs.board.client"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy(__name__, __all__, {}, _MOVED)

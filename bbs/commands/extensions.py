@@ -71,7 +71,7 @@ class Subcommand:
     """A command for operators, `NAME SUBCOMMAND`, that works on the database.
 
     :param help: a phrase that says what it does.
-    :param run: called with a `bbs.framework.Operator` and the parsed options; does it, and prints.
+    :param run: called with a `bbs.operators.Operator` and the parsed options; does it, and prints.
     :param arguments: called with an `argparse.ArgumentParser`, to which it adds arguments; all
         subcommands have `--config`, `--data` and `--json`.
     """

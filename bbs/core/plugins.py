@@ -21,9 +21,22 @@ from importlib.metadata import (
 from traceback import FrameSummary, extract_tb
 from typing import TypeVar
 
+from bbs.core.lazy import moved
+
 T = TypeVar("T")
 
-PUBLIC_MODULES = ("bbs.framework", "bbs.testing", "bbs.client", "bbs.protocols.stomp")
+PUBLIC_MODULES = (
+    "bbs.framework",
+    "bbs.framework.fast",
+    "bbs.framework.feeds",
+    "bbs.framework.limits",
+    "bbs.framework.names",
+    "bbs.operators",
+    "bbs.providers",
+    "bbs.testing",
+    "bbs.client",
+    "bbs.protocols.stomp",
+)
 """The modules whose `__all__` is public, as listed in docs/developers/stability.md."""
 
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
@@ -139,7 +152,10 @@ def _imported_names(line: FrameSummary | None) -> Sequence[str]:
 def _public_name(name: str, old_module: str) -> str:
     """The public name for the `name` of a private module; empty if there is none."""
     # `Reply` is public in two modules: the package of the old module comes first.
-    for module in sorted(PUBLIC_MODULES, key=lambda each: not old_module.startswith(f"{each}.")):
-        if name in import_module(module).__all__:
-            return f"{module}.{name}"
+    for path in sorted(PUBLIC_MODULES, key=lambda each: not old_module.startswith(f"{each}.")):
+        module = import_module(path)
+        if name in module.__all__:
+            return f"{path}.{name}"
+        if name in moved(module):
+            return f"{moved(module)[name]}.{name}"
     return ""

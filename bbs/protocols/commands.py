@@ -87,8 +87,8 @@ class Command:
     here. `shown` are the forms of the lists and entries of its reply.
 
     `bounded` says why the command costs the same whatever is stored, if the price of its rule
-    (`bbs.framework.costs`) does not grow with the result: a phrase, such as "one row". Nothing
-    needs it but `bbs.testing.undeclared_limits`.
+    (`bbs.framework.limits.costs`) does not grow with the result: a phrase, such as "one row".
+    Nothing needs it but `bbs.testing.undeclared_limits`.
 
     Raises ValueError for a malformed usage text, role, rule, handler or reply, both a handler and
     `then`, and words for a refusal that is not declared.

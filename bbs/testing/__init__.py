@@ -3,8 +3,9 @@ and these contracts. Each name is loaded when it is first used."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from bbs.core.lazy import lazy
 
 if TYPE_CHECKING:
     from bbs.testing.broker import MemoryBroker as MemoryBroker
@@ -23,26 +24,19 @@ if TYPE_CHECKING:
     from bbs.testing.service import MemoryService as MemoryService
     from bbs.testing.service import Peer as Peer
 
-_WHERE = {
-    "broker": "MemoryBroker",
-    "broker_contract": "BrokerContract SocketContract",
-    "database_contract": "ContendedDatabaseContract DatabaseContract",
-    "database_suite": "DatabaseSuite",
-    "limits": "undeclared_limits",
-    "network": "Link MemoryNetwork",
-    "provider": "MemoryProvider",
-    "provider_contract": "ProviderContract",
-    "rules": "RulesCase",
-    "service": "MemoryAppServer MemoryService Peer",
+_HOMES = {
+    "bbs.testing.broker": "MemoryBroker",
+    "bbs.testing.broker_contract": "BrokerContract SocketContract",
+    "bbs.testing.database_contract": "ContendedDatabaseContract DatabaseContract",
+    "bbs.testing.database_suite": "DatabaseSuite",
+    "bbs.testing.limits": "undeclared_limits",
+    "bbs.testing.network": "Link MemoryNetwork",
+    "bbs.testing.provider": "MemoryProvider",
+    "bbs.testing.provider_contract": "ProviderContract",
+    "bbs.testing.rules": "RulesCase",
+    "bbs.testing.service": "MemoryAppServer MemoryService Peer",
 }
-_MODULES = {name: module for module, names in _WHERE.items() for name in names.split()}
 
-__all__ = sorted(_MODULES)
+__all__ = sorted(name for names in _HOMES.values() for name in names.split())
 
-
-def __getattr__(name: str) -> object:
-    try:
-        module = _MODULES[name]
-    except KeyError:
-        raise AttributeError(f"bbs.testing has no {name}") from None
-    return getattr(import_module(f"bbs.testing.{module}"), name)
+__getattr__, __dir__ = lazy(__name__, __all__, _HOMES)

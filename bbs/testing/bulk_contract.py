@@ -1,5 +1,5 @@
-"""The contract of a database for rules that take many (`bbs.framework.bulk`): the calls of such a
-rule that wait at the same time are one call of it, and each is answered as if it were alone.
+"""The contract of a database for rules that take many (`bbs.framework.fast.bulk`): the calls of
+such a rule that wait at the same time are one call of it, and each is answered as if it were alone.
 `DatabaseContract` includes it."""
 
 from __future__ import annotations

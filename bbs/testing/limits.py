@@ -46,11 +46,11 @@ def undeclared_limits(service: Service) -> Mapping[str, str]:
     """What `service` does not declare, for each command, key of `[limits]` and table that lacks
     something: what that is, and where to say it.
 
-    A command lacks something unless the price of its rule (`bbs.framework.costs`) grows with what
-    it returns, by a function whose docstring says by what, or its `bounded` says why it costs the
-    same whatever is stored. If the reply of the command has a list, the price in commands must
+    A command lacks something unless the price of its rule (`bbs.framework.limits.costs`) grows with
+    what it returns, by a function whose docstring says by what, or its `bounded` says why it costs
+    the same whatever is stored. If the reply of the command has a list, the price in commands must
     grow. A key lacks its `share` (`bbs.framework.setting`), a table the `bound` of its `Meta`, a
-    `bbs.framework.Bound`.
+    `bbs.framework.limits.Bound`.
     """
     parts = (
         ("the command", limits_of_commands(service)),

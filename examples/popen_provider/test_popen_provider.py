@@ -14,7 +14,7 @@ from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from bbs.framework import LaunchFailed, LaunchKit
+from bbs.providers import LaunchFailed, LaunchKit
 from bbs.testing import ProviderContract
 
 # Lives until its standard input ends.

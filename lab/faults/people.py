@@ -13,7 +13,8 @@ from itertools import cycle
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
-from bbs.client import Address, BBSClient, ClientError, Refused, Unreachable
+from bbs.board import BBSClient
+from bbs.client import Address, ClientError, Refused, Unreachable
 from bbs.core.errors import Unavailable
 from lab.faults.figures import Figures
 from lab.faults.parts import pause

@@ -16,15 +16,8 @@ from twisted.internet.error import ConnectError
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from bbs.client import (
-    BadReply,
-    BBSClient,
-    ChatMessage,
-    Incomplete,
-    Lost,
-    Refused,
-    Unreachable,
-)
+from bbs.board import BBSClient
+from bbs.client import BadReply, ChatMessage, Incomplete, Lost, Refused, Unreachable
 from bbs.core.errors import DiskFull, Unavailable
 from lab.faults.figures import Figures
 from lab.faults.parts import pause

@@ -12,7 +12,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from bbs.client import BBSClient, ChatMessage, ClientError, Lost
+from bbs.board import BBSClient
+from bbs.client import ChatMessage, ClientError, Lost
 from bbs.core.addresses import Address
 from tests.integration.service import run
 

@@ -17,7 +17,7 @@ from bbs.board.people import blocks
 from bbs.core.threads import ILanes
 from bbs.core.values import Quotas
 from bbs.delivery.feed import Cursor
-from bbs.framework import byte_length
+from bbs.framework.fast import byte_length
 from bbs.rules.auth import Caller
 from bbs.storage.database import Database, rows
 from tests.board.costs import CountedLanes

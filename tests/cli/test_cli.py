@@ -24,7 +24,8 @@ from bbs.__main__ import main
 from bbs.board import board
 from bbs.board.daemons import app, fleet, login, telnet
 from bbs.cli import PasswordFileError, read_password, subcommands
-from bbs.framework import Operator, Refusal, Service, Subcommand, User
+from bbs.framework import Refusal, Service, User
+from bbs.operators import Operator, Subcommand
 from bbs.rules import fleet_admin
 from tests.cli.case import CommandCase
 

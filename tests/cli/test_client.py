@@ -18,8 +18,8 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from bbs import __main__
+from bbs.board import BBSClient
 from bbs.cli.client import ScriptRun, main
-from bbs.client import BBSClient
 from bbs.ui import process
 from bbs.ui.process import LineReader
 from tests.cli.case import BOARD

@@ -21,7 +21,6 @@ from bbs.framework import (
     CommandTable,
     Event,
     Extension,
-    Feed,
     Line,
     Presentation,
     Refusal,
@@ -31,6 +30,7 @@ from bbs.framework import (
     command_line,
     success,
 )
+from bbs.framework.feeds import Feed
 from bbs.testing import MemoryNetwork
 from tests.memory_service import AsInProduction
 

@@ -15,12 +15,12 @@ from twisted.internet.task import Clock, LoopingCall
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
-from bbs.board import board
+from bbs.board import BBSClient, board
 from bbs.board.groups import groups
 from bbs.board.messages import messages
 from bbs.board.models import Group, MessageRow, PostRow
 from bbs.board.people import friendships
-from bbs.client import Address, BBSClient, ClientError
+from bbs.client import Address, ClientError
 from bbs.commands.service import Service
 from bbs.config import App, Configuration, Fleet, Limits
 from bbs.core.values import Rate

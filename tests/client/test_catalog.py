@@ -17,9 +17,9 @@ from functools import partial
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board
+from bbs.board import BBSClient, board
 from bbs.cli.client import ScriptRun
-from bbs.client import BBSClient, Lost, NoService, Refused, TurnedAway, Unreachable
+from bbs.client import Lost, NoService, Refused, TurnedAway, Unreachable
 from bbs.client import ServiceReply as Answer
 from bbs.client.catalog import TRUSTED, CommandCatalog
 from bbs.commands import strictness

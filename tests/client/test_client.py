@@ -4,19 +4,8 @@ from __future__ import annotations
 
 from twisted.internet.defer import CancelledError
 
-from bbs.client import (
-    Address,
-    BadReply,
-    BBSClient,
-    ChatMessage,
-    GroupInfo,
-    Lost,
-    Post,
-    Refused,
-    Reply,
-    Unreachable,
-    Waiting,
-)
+from bbs.board import BBSClient, GroupInfo, Post, Reply
+from bbs.client import Address, BadReply, ChatMessage, Lost, Refused, Unreachable, Waiting
 from bbs.client.routing import LocalUser
 from bbs.testing import Link
 from tests.client.case import APP_1, APP_2, LOGIN, ClientTestCase, failure

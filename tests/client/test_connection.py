@@ -22,16 +22,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import alsoProvides, implementer
 
-from bbs.client import (
-    Address,
-    BBSClient,
-    Lost,
-    NotSecure,
-    NotTrusted,
-    Origin,
-    TurnedAway,
-    Unreachable,
-)
+from bbs.board import BBSClient
+from bbs.client import Address, Lost, NotSecure, NotTrusted, Origin, TurnedAway, Unreachable
 from bbs.client.connection import HANDSHAKE_DEADLINE, ConnectionPool, ServerConnection, endpoint_to
 from bbs.client.replies import DEEPEST, MOST_VALUES, ServiceReply
 from bbs.config import Configuration

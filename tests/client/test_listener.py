@@ -6,7 +6,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import capturedLogs, formatEventAsClassicLogText
 
-from bbs.client import Address, BBSClient, ChatMessage, Refused, TurnedAway, Unreachable
+from bbs.board import BBSClient
+from bbs.client import Address, ChatMessage, Refused, TurnedAway, Unreachable
 from bbs.testing import Link
 from tests.client.case import APP_1, APP_2, APP_3, LOGIN, ClientTestCase, failure
 

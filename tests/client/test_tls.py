@@ -13,8 +13,8 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import LoopingCall
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from bbs.board import board
-from bbs.client import Address, BBSClient, ChatMessage, NoService, NotSecure
+from bbs.board import BBSClient, board
+from bbs.client import Address, ChatMessage, NoService, NotSecure
 from bbs.client.tls import NOT_INSTALLED, TrustUnusable, load_trust, names_in, tls_endpoints
 from bbs.core import addresses
 from bbs.testing import MemoryService

@@ -23,12 +23,11 @@ from bbs.framework import (
     Reply,
     Role,
     Service,
-    costs,
     paged,
     read_only,
-    stores_text,
     success,
 )
+from bbs.framework.limits import costs, stores_text
 from bbs.testing import Peer
 from tests.slow_service import SlowService
 

@@ -19,25 +19,20 @@ from bbs.commands.service import ServiceUnusable
 from bbs.config import Configuration
 from bbs.core.plugins import PluginUnusable
 from bbs.framework import (
-    ActResult,
     Ask,
     Caller,
     Command,
     CommandTable,
     Extension,
-    ListRow,
-    OperatorAct,
-    OperatorColumn,
-    OperatorList,
     Presentation,
     Refusal,
     Role,
     Service,
-    Subcommand,
     Table,
     User,
     setting,
 )
+from bbs.operators import ActResult, ListRow, OperatorAct, OperatorColumn, OperatorList, Subcommand
 from bbs.protocols.presentation import from_json
 from bbs.testing import MemoryService
 

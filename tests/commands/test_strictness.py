@@ -20,20 +20,15 @@ from bbs.framework import (
     Caller,
     Command,
     CommandTable,
-    Cursor,
-    Feed,
-    Mailbox,
     Role,
     Service,
     Table,
     User,
-    asks,
-    bulk,
     paged,
-    question,
     read_only,
-    statement,
 )
+from bbs.framework.fast import asks, bulk, question, statement
+from bbs.framework.feeds import Cursor, Feed, Mailbox
 from bbs.rules.auth import Question, asked_by
 from bbs.storage.migrations import upgrade
 from bbs.storage.transaction_guard import OutsideOfRule

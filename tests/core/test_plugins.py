@@ -24,12 +24,12 @@ ADVICE = {
     "from bbs.commands.ask import Ask": "bbs.commands.ask has moved: use bbs.framework.Ask",
     "from bbs.errors import Refusal": "bbs.errors has moved: use bbs.framework.Refusal",
     "from bbs.values import (\n    Counter,\n    Quotas,\n)": (
-        "bbs.values has moved: use bbs.framework.Counter, bbs.framework.Quotas"
+        "bbs.values has moved: use bbs.operators.Counter, bbs.framework.limits.Quotas"
     ),
     "from bbs.values import Counter, Policy": (
-        f"bbs.values has moved: use bbs.framework.Counter; private: Policy ({STABILITY})"
+        f"bbs.values has moved: use bbs.operators.Counter; private: Policy ({STABILITY})"
     ),
-    "from bbs.client.old import Reply": "bbs.client.old has moved: use bbs.client.Reply",
+    "from bbs.client.old import Reply": "bbs.client.old has moved: use bbs.board.Reply",
     "from bbs.testing.memory import MemoryBroker": (
         "bbs.testing.memory has moved: use bbs.testing.MemoryBroker"
     ),
@@ -71,7 +71,7 @@ class InAPlugin(InstalledCase):
     def test_a_provider(self) -> None:
         self.install("bbs-kite", "kite = kite:kite", kite="from bbs.values import Instance")
         error = self.assertRaises(ConfigError, load, None, {})
-        advice = "bbs.values has moved: use bbs.framework.Instance"
+        advice = "bbs.values has moved: use bbs.providers.Instance"
         self.assertEqual(str(error), f"plugin kite of bbs-kite (bbs.providers): {advice}")
 
 

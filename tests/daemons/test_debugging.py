@@ -18,7 +18,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.daemons.debugging import LONGEST_STATEMENT, DebugReport
-from bbs.framework import RisingIdField, Table, statement
+from bbs.framework import RisingIdField, Table
+from bbs.framework.fast import statement
 from bbs.storage.database import Database
 from bbs.storage.schema import Schema, create_table
 from bbs.testing.threads import Inline

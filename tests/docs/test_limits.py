@@ -13,7 +13,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.board import board, replies
 from bbs.framework import (
     Ask,
-    Bound,
     Caller,
     Command,
     CommandTable,
@@ -22,12 +21,12 @@ from bbs.framework import (
     Reply,
     Role,
     Table,
-    costs,
     paged,
     read_only,
     setting,
     success,
 )
+from bbs.framework.limits import Bound, costs
 from bbs.testing import undeclared_limits
 from bbs.testing.limits import limits_of_keys
 from tests.docs.limits import HOLES, PAGE, PROGRAM, page

@@ -6,8 +6,8 @@ import re
 
 from twisted.internet.defer import Deferred
 
+from bbs.board import BBSClient
 from bbs.board.client import face
-from bbs.client import BBSClient
 from bbs.client.catalog import CommandCatalog
 from bbs.ui.terminal.app import TerminalApp
 from bbs.ui.terminal.theme import Theme

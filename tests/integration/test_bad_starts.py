@@ -216,7 +216,7 @@ class BadStarts(ServiceCase):
 
     async def test_provider_that_makes_none(self) -> None:
         text = """
-            from bbs.framework import LaunchRefused, Provider
+            from bbs.providers import LaunchRefused, Provider
 
             def refuse(kit):
                 raise LaunchRefused("acme has no ships left")

@@ -25,13 +25,16 @@ from tests.paths import CHECKOUT
 
 EXAMPLES = CHECKOUT / "examples"
 
-LINES = {"lobby": 197, "poll": 90, "popen_provider": 80}
+LINES = {"lobby": 197, "poll": 90, "popen_provider": 81}
 """Lines of Python that each example may have, without its tests."""
 
 CTRL_U = "\x15"
 """The key that takes away the line up to the cursor."""
 
-PUBLIC = {"bbs.board", "bbs.client", "bbs.framework", "bbs.testing"}
+PUBLIC = {
+    *("bbs.board", "bbs.client", "bbs.framework", "bbs.framework.fast"),
+    *("bbs.operators", "bbs.providers", "bbs.testing"),
+}
 """What examples import of bbs; `bbs.testing` only in their tests."""
 
 

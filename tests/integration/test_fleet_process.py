@@ -22,7 +22,7 @@ from tests.services.servers import free_port
 RECORDED = """
 import os
 
-from bbs.framework import Provider
+from bbs.providers import Provider
 from bbs.scaling.local import LocalProvider
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.sync_api import Page, expect
 
-from bbs.framework import Counter
+from bbs.operators import Counter
 from tests.integration.page_case import ArrangedCase, figure, overlaps, rows, too_wide
 from tests.web.page_server import NOW, a_server, a_state, an_hour
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board.models import Group
-from bbs.framework import as_stored, is_valid_name, normalized
+from bbs.framework import is_valid_name
+from bbs.framework.names import as_stored, normalized
 from bbs.rules import accounts
 from tests.database_case import RulesCase, on_both_databases
 

@@ -26,7 +26,8 @@ from tests.installed import InstalledCase
 
 SHIPS = """
     from dataclasses import dataclass
-    from bbs.framework import Provider, setting
+    from bbs.framework import setting
+    from bbs.providers import Provider
     from bbs.testing import MemoryProvider
 
     @dataclass(frozen=True)

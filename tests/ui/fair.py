@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bbs.client import BBSClient
+from bbs.board import BBSClient
 from bbs.framework import (
     Ask,
     ChatEvent,

@@ -17,18 +17,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from bbs.board import Reply
 from bbs.board.client import face
 from bbs.cli.client import ScriptRun
-from bbs.client import (
-    BadReply,
-    ChatMessage,
-    Lost,
-    Refused,
-    Reply,
-    ServiceEvent,
-    Unreachable,
-    Waiting,
-)
+from bbs.client import BadReply, ChatMessage, Lost, Refused, ServiceEvent, Unreachable, Waiting
 from bbs.client.catalog import CommandCatalog
 from bbs.client.replies import ServiceReply, read_line
 from bbs.framework import Line, Notice

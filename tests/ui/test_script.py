@@ -7,7 +7,8 @@ from collections import Counter
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from bbs.client import BBSClient, Unreachable
+from bbs.board import BBSClient
+from bbs.client import Unreachable
 from bbs.testing import Link
 from bbs.ui.output import TextFormat
 from bbs.ui.script import IScriptConsole, Script

@@ -11,14 +11,14 @@ from bbs.board.groups import groups
 from bbs.board.models import Announcement, Group
 from bbs.commands.service import Service
 from bbs.core import audit
-from bbs.framework import (
+from bbs.framework import read_only
+from bbs.operators import (
     ActResult,
     ListRow,
     OperatorAct,
     OperatorColumn,
     OperatorField,
     OperatorList,
-    read_only,
 )
 from bbs.rules.fleet_admin import By
 from bbs.rules.service_admin import MOST_POSITION

@@ -15,7 +15,7 @@ import peewee
 from bbs.board.groups import groups
 from bbs.board.models import LENGTHS, Contribution, Group, Membership, padded
 from bbs.board.walks import Walk
-from bbs.framework import statement
+from bbs.framework.fast import statement
 
 KEPT = 86_400.0  # seconds for which a group stays that nobody is in
 

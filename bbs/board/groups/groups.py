@@ -32,22 +32,15 @@ from bbs.framework import (
     Page,
     Part,
     User,
-    as_stored,
-    asks,
-    by_index,
-    costs,
     for_update,
     is_valid_name,
-    long_read,
     new_channel,
-    normalized,
     paged,
-    question,
     read_only,
-    statement,
-    stores_text,
-    together,
 )
+from bbs.framework.fast import asks, by_index, long_read, question, statement, together
+from bbs.framework.limits import costs, stores_text
+from bbs.framework.names import as_stored, normalized
 
 KIND = "group"  # Of the channels of groups.
 

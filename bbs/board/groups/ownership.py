@@ -16,7 +16,10 @@ from bbs.board.groups import groups
 from bbs.board.groups.groups import GroupEvent, Removal
 from bbs.board.models import TOPIC_LENGTH, Group, GroupInvitation, Membership
 from bbs.board.people import blocks, friendships
-from bbs.framework import Caller, User, as_stored, asks, costs, question, statement, together
+from bbs.framework import Caller, User
+from bbs.framework.fast import asks, question, statement, together
+from bbs.framework.limits import costs
+from bbs.framework.names import as_stored
 
 
 @dataclass(frozen=True)

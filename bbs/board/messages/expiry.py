@@ -14,7 +14,8 @@ import peewee
 
 from bbs.board import inboxes
 from bbs.board.models import LAST_ID, Delivery, Inbox, MessageRow, chunks, padded
-from bbs.framework import PartitionedTables, rows, statement
+from bbs.framework.fast import rows, statement
+from bbs.framework.feeds import PartitionedTables
 
 EXPIRED = 50
 """Old messages that one transaction removes. Measured (`lab.bench.while_sweeping --sizes`)

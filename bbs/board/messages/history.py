@@ -17,19 +17,9 @@ from bbs.board import errors
 from bbs.board.messages.messages import COLUMNS, event
 from bbs.board.models import LAST_ID, Delivery, Group, Membership, MessageRow, Relationship
 from bbs.board.people import relationships
-from bbs.framework import (
-    Caller,
-    Page,
-    Part,
-    User,
-    as_stored,
-    asks,
-    by_index,
-    paged,
-    read_only,
-    statement,
-    together,
-)
+from bbs.framework import Caller, Page, Part, User, paged, read_only
+from bbs.framework.fast import asks, by_index, statement, together
+from bbs.framework.names import as_stored
 
 MOST = 50  # messages of one part
 

@@ -32,29 +32,20 @@ from bbs.board.models import (
     padded,
 )
 from bbs.board.people import blocks, relationships
-from bbs.framework import (
-    BATCH,
-    FETCHED_BYTES,
-    Caller,
-    Cursor,
+from bbs.framework import Caller, Place, User, read_only
+from bbs.framework.fast import (
     EachAlone,
-    FirstEvents,
-    Mailbox,
-    Place,
-    Stored,
-    User,
-    as_stored,
     asks,
     bulk,
     by_index,
     byte_length,
-    costs,
     question,
-    read_only,
     statement,
-    stores_text,
     together,
 )
+from bbs.framework.feeds import BATCH, FETCHED_BYTES, Cursor, FirstEvents, Mailbox, Stored
+from bbs.framework.limits import costs, stores_text
+from bbs.framework.names import as_stored
 
 DELIVERED_AT_ONCE = 1000  # deliveries of several messages to groups that one call adds
 

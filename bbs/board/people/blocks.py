@@ -27,20 +27,9 @@ from bbs.board.models import (
     padded,
 )
 from bbs.board.people import former, relationships
-from bbs.framework import (
-    Caller,
-    Page,
-    Part,
-    User,
-    as_stored,
-    asks,
-    gathered,
-    paged,
-    question,
-    read_only,
-    statement,
-    together,
-)
+from bbs.framework import Caller, Page, Part, User, paged, read_only
+from bbs.framework.fast import asks, gathered, question, statement, together
+from bbs.framework.names import as_stored
 
 MOST_BLOCKED = 1000
 """People whom a user may block, with those whose accounts are gone: as many as there may be

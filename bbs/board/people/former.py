@@ -20,7 +20,9 @@ from typing import NamedTuple
 import peewee
 
 from bbs.board.models import LENGTHS, Block, FormerBlock, padded
-from bbs.framework import User, normalized, service_key, statement, together
+from bbs.framework import User, service_key
+from bbs.framework.fast import statement, together
+from bbs.framework.names import normalized
 
 YEAR = 365 * 86_400.0
 """Seconds for which a block outlives an account: a grudge is older than that rarely, and nothing

@@ -21,28 +21,19 @@ from bbs.board.models import (
     padded,
 )
 from bbs.board.people import blocks, heard, relationships
-from bbs.framework import (
-    Caller,
+from bbs.framework import Caller, Page, Part, Place, User, is_here, last_use, paged, read_only
+from bbs.framework.fast import (
     ListCall,
-    Page,
-    Part,
-    Place,
-    User,
-    as_stored,
     asks,
     bulk,
     by_index,
-    costs,
     gathered,
     has_round_trips,
-    is_here,
-    last_use,
-    paged,
-    price_of,
-    read_only,
     statement,
     together,
 )
+from bbs.framework.limits import costs, price_of
+from bbs.framework.names import as_stored
 
 MOST_INVITATIONS = 100  # unanswered invitations of one user, and of others to one user
 

@@ -16,7 +16,9 @@ from typing import Any
 import peewee
 
 from bbs.board.models import LENGTHS, Heard, padded
-from bbs.framework import Caller, Place, normalized, statement
+from bbs.framework import Caller, Place
+from bbs.framework.fast import statement
+from bbs.framework.names import normalized
 
 QUIET = 3600.0
 """Seconds after somebody was told of an invitation in which the same inviter tells them nothing

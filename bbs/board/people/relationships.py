@@ -7,7 +7,8 @@ from typing import Any
 import peewee
 
 from bbs.board.models import Block, Relationship
-from bbs.framework import Place, User, question, statement, together
+from bbs.framework import Place, User
+from bbs.framework.fast import question, statement, together
 
 
 @question

@@ -17,7 +17,7 @@ import peewee
 
 from bbs.board.models import LENGTHS, Contribution, RemovedPost
 from bbs.board.posts import posts
-from bbs.framework import statement
+from bbs.framework.fast import statement
 
 CHECKS = 400
 """While a group takes as many posts as it keeps, its posts are counted so often: 10,000 entries of

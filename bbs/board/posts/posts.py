@@ -24,30 +24,23 @@ from bbs.board.models import (
     padded,
 )
 from bbs.board.walks import Walk
-from bbs.framework import (
-    Caller,
+from bbs.framework import Caller, Page, Part, Place, User, paged
+from bbs.framework.fast import (
     EachAlone,
     EncodedList,
     ListCall,
-    Page,
-    Part,
-    Place,
-    Quotas,
-    User,
     asks,
     bulk,
     byte_length,
     cached_rows,
-    costs,
     encode_entry,
     gathered,
     long_read,
-    paged,
     question,
     statement,
-    stores_text,
     together,
 )
+from bbs.framework.limits import Quotas, costs, stores_text
 
 Row = tuple[Any, ...]  # a post: its id, its author, its text, and when it was stored
 

@@ -28,22 +28,10 @@ from bbs.board.models import (
 from bbs.board.people import blocks, relationships
 from bbs.board.posts import post_shares, posts
 from bbs.board.posts.posts import NewPost, Published
-from bbs.framework import (
-    Caller,
-    Page,
-    Part,
-    Place,
-    User,
-    as_stored,
-    asks,
-    costs,
-    paged,
-    question,
-    read_only,
-    statement,
-    stores_text,
-    together,
-)
+from bbs.framework import Caller, Page, Part, Place, User, paged, read_only
+from bbs.framework.fast import asks, question, statement, together
+from bbs.framework.limits import costs, stores_text
+from bbs.framework.names import as_stored
 
 MOST_FOLLOWED = 1000  # threads that a user takes part in; of more, the oldest is forgotten
 

@@ -33,26 +33,21 @@ from bbs.board.models import (
 )
 from bbs.board.people import blocks
 from bbs.board.posts import posts
-from bbs.framework import (
-    Caller,
+from bbs.framework import Caller, Page, Part, User, read_only
+from bbs.framework.fast import (
     EachAlone,
     EncodedList,
-    Page,
-    Part,
-    User,
-    as_stored,
     asks,
     bulk,
-    costs,
     encode_entry,
     gathered,
     has_round_trips,
-    price_of,
     question,
-    read_only,
     statement,
     together,
 )
+from bbs.framework.limits import costs, price_of
+from bbs.framework.names import as_stored
 
 PAGE = Page()  # What is unread comes in one part: the next request gives the next.
 

@@ -26,7 +26,9 @@ from bbs.board.models import (
 )
 from bbs.board.people import blocks
 from bbs.board.posts import unread
-from bbs.framework import Caller, asks, costs, price_of, read_only, statement, together
+from bbs.framework import Caller, read_only
+from bbs.framework.fast import asks, statement, together
+from bbs.framework.limits import costs, price_of
 
 MOST_COUNTED = 1000  # nobody needs to know the number of more
 

@@ -16,9 +16,9 @@ from bbs.framework import (
     Table,
     User,
     read_only,
-    rows,
     setting,
 )
+from bbs.framework.fast import rows
 
 
 class Poll(Table):

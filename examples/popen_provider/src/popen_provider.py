@@ -10,7 +10,8 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from bbs.framework import Instance, IProvider, LaunchFailed, LaunchKit, Provider, setting
+from bbs.framework import setting
+from bbs.providers import Instance, IProvider, LaunchFailed, LaunchKit, Provider
 
 
 @dataclass(frozen=True)

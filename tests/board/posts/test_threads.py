@@ -23,7 +23,8 @@ from bbs.board.models import (
 )
 from bbs.board.people import blocks, friendships
 from bbs.board.posts import posts, threads, unread, user_stats
-from bbs.framework import Caller, Page, read_only, rows
+from bbs.framework import Caller, Page, read_only
+from bbs.framework.fast import rows
 from bbs.rules import accounts
 from bbs.rules.auth import Quotas
 from bbs.storage.models import User

@@ -16,7 +16,8 @@ from bbs.board.models import Group, Inbox, PostRow
 from bbs.board.posts import posts
 from bbs.core.errors import Refusal
 from bbs.core.threads import ILanes
-from bbs.framework import Part, rows, statement
+from bbs.framework import Part
+from bbs.framework.fast import rows, statement
 from bbs.storage.database import Database
 from bbs.storage.models import User
 from bbs.storage.transactions import EachAlone

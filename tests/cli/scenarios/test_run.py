@@ -8,7 +8,8 @@ from typing import ClassVar
 from bbs.board import board
 from bbs.cli.subcommands import run_rule_command
 from bbs.core.errors import Refusal
-from bbs.framework import User, run_rule
+from bbs.framework import User
+from bbs.operators import run_rule
 from bbs.storage.models import Action
 from tests.cli.case import CommandCase, Main
 from tests.database_case import RulesCase, on_both_databases

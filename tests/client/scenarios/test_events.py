@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from bbs.client import BBSClient
+from bbs.board import BBSClient
 from bbs.ui.output import JSONFormat
 from bbs.ui.script import Script
 from tests.client.case import APP_1, LOGIN

@@ -7,7 +7,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from bbs.client import BBSClient, ChatMessage, Incomplete, Post, Refused, Reply
+from bbs.board import BBSClient, Post, Reply
+from bbs.client import ChatMessage, Incomplete, Refused
 from tests.client.case import ClientTestCase
 
 

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from itertools import count, cycle
 
-from bbs.client import BBSClient, Incomplete, Post, Reply
+from bbs.board import BBSClient, Post, Reply
+from bbs.client import Incomplete
 from bbs.client.client import MOST_BYTES, MOST_PARTS, PARTS_PATIENCE, ReplyParts
 from bbs.client.replies import MOST_VALUES
 from bbs.testing import Link

@@ -8,7 +8,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.client import BBSClient, Origin
+from bbs.board import BBSClient
+from bbs.client import Origin
 from bbs.client.connection import ServerConnection
 from bbs.core import tracing
 from tests.client.case import LOGIN, SECRET, TRUSTING, ClientTestCase

@@ -25,7 +25,8 @@ from bbs.board.people import friendships
 from bbs.board.posts import posts
 from bbs.commands.common import all_commands
 from bbs.commands.service import Service, ServiceUnusable
-from bbs.framework import Caller, Command, CommandTable, Page, Part, Role, costs, paged, read_only
+from bbs.framework import Caller, Command, CommandTable, Page, Part, Role, paged, read_only
+from bbs.framework.limits import costs
 from bbs.protocols.commands import CommandTable as Table
 from bbs.rules.auth import Costs, costs_of, identify
 from bbs.rules.pagination import LIFETIME, Continuation, CursorExpired, Cursors

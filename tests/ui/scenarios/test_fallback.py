@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bbs.board import board
-from bbs.client import BBSClient
+from bbs.board import BBSClient, board
 from bbs.framework import CommandTable, Role, Service
 from bbs.ui import completion
 from bbs.ui.chat import Partner

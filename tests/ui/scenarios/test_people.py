@@ -5,8 +5,8 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Mapping, Sequence
 
+from bbs.board import BBSClient
 from bbs.board.client import face
-from bbs.client import BBSClient
 from bbs.client.replies import ChatMessage
 from bbs.storage.models import User
 from bbs.testing import Link

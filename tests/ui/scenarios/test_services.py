@@ -11,7 +11,8 @@ from datetime import datetime
 from prompt_toolkit.formatted_text import fragment_list_to_text
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.client import BBSClient, ServiceEvent
+from bbs.board import BBSClient
+from bbs.client import ServiceEvent
 from bbs.client.catalog import CommandCatalog
 from bbs.framework import Choices, Presentation
 from bbs.ui import completion

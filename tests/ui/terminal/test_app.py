@@ -15,8 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from bbs.board import BBSClient
 from bbs.board.client import face
-from bbs.client import BBSClient, Unreachable
+from bbs.client import Unreachable
 from bbs.client.catalog import CommandCatalog
 from bbs.ui.interfaces import IScreen, PromptCancelled
 from bbs.ui.prompts import FOR_EVER

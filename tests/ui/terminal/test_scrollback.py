@@ -14,9 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from bbs.board import Reply
 from bbs.board.client import face
 from bbs.board.posts.posts import post as publish
-from bbs.client import Reply
 from bbs.client.catalog import CommandCatalog
 from bbs.framework import Talk
 from bbs.ui.chat import Partner

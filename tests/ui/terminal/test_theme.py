@@ -14,8 +14,9 @@ from prompt_toolkit.layout import BufferControl
 from prompt_toolkit.layout.processors import Transformation, TransformationInput
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.board import Reply
 from bbs.board.client import face
-from bbs.client import Address, ChatMessage, Reply, ServiceEvent, Waiting
+from bbs.client import Address, ChatMessage, ServiceEvent, Waiting
 from bbs.client.catalog import CommandCatalog
 from bbs.ui.chat import Partner
 from bbs.ui.conversation import Status

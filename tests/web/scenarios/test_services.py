@@ -8,7 +8,8 @@ from prometheus_client.openmetrics import parser as openmetrics
 
 from bbs.commands.service import Service
 from bbs.core.values import Policy
-from bbs.framework import Ask, CommandTable, Counter, Reply, Role, success
+from bbs.framework import Ask, CommandTable, Reply, Role, success
+from bbs.operators import Counter
 from bbs.storage.models import LoginServer
 from tests.memory_service import POLICY
 from tests.web.case import PageCase

@@ -5,7 +5,7 @@ import signal
 import sys
 from typing import Any
 
-from bbs.framework import LaunchKit
+from bbs.providers import LaunchKit
 from bbs.testing import ProviderContract
 from twisted.internet import reactor
 from twisted.internet.task import deferLater

@@ -4,14 +4,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from bbs.framework import (
-    Instance,
-    IProvider,
-    LaunchFailed,
-    LaunchKit,
-    Provider,
-    setting,
-)
+from bbs.framework import setting
+from bbs.providers import Instance, IProvider, LaunchFailed, LaunchKit, Provider
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, fail, succeed
 from twisted.internet.error import ProcessExitedAlready

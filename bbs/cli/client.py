@@ -83,6 +83,7 @@ def main(argv: Sequence[str], program: Program) -> int:
             # What was sent by TLS is not to be sent without.
             server=f"{service.address}{' by TLS' if service.tls else ''}",
             is_secure=lambda: service.is_secure,
+            next_step=next_step(program.name, service),
         )
     else:
         ended = _run_script(service.address, password, options, make)
@@ -150,6 +151,15 @@ def choose_service(options: argparse.Namespace, path: Path) -> process.LastServe
     if options.tls:
         service = replace(service, tls=True, ca=ca or service.ca)
     return service
+
+
+def next_step(name: str, service: process.LastServer) -> str:
+    """What a person may type if nothing answers at `service`; `name` is the command's."""
+    other = f"{name} client HOST PORT"
+    if not service.is_here:
+        return f"For another server, type: {other}"
+    port = "" if service.port == process.DEFAULT_PORT else f" --port {service.port}"
+    return f"To start one here, type: {name} up{port}. For a server elsewhere, type: {other}"
 
 
 def _is_malformed(host: str) -> bool:

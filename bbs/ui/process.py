@@ -175,8 +175,12 @@ class LastServer:
     def is_secure(self) -> bool:
         """Whether nobody on the way to it can read, or answer in its place. Without TLS that is so
         while a process of this user or of root listens on this machine."""
-        is_here = is_loopback(self.host) or self.host == "localhost"
-        return self.tls or (is_here and is_ours(self.port))
+        return self.tls or (self.is_here and is_ours(self.port))
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its address is one that only this machine can reach."""
+        return is_loopback(self.host) or self.host == "localhost"
 
 
 MOST_ENTRIES = 100  # entries that a file keeps, of all servers; older ones are forgotten

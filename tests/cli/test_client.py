@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from bbs import __main__
 from bbs.board import BBSClient
-from bbs.cli.client import ScriptRun, main
+from bbs.cli.client import ScriptRun, main, next_step
 from bbs.ui import process
 from bbs.ui.process import LineReader
 from tests.cli.case import BOARD
@@ -78,6 +78,18 @@ class UsageTests(SynchronousTestCase):
         part = mock.Mock(main=mock.Mock(side_effect=KeyboardInterrupt))
         with mock.patch.dict(sys.modules, {"bbs.cli.client": part}):
             self.assertEqual(__main__.main(("client", "localhost", "1")), 130)
+
+    def test_what_to_type_where_nothing_answers(self) -> None:
+        elsewhere = "bbs client HOST PORT"
+        for host, port, step in (
+            ("127.0.0.1", 22222, "To start one here, type: bbs up."),
+            ("localhost", 4000, "To start one here, type: bbs up --port 4000."),
+            ("::1", 22222, "To start one here, type: bbs up."),
+        ):
+            said = next_step("bbs", process.LastServer(host, port))
+            self.assertEqual(said, f"{step} For a server elsewhere, type: {elsewhere}")
+        said = next_step("bbs", process.LastServer("chat.example.org", 22222))
+        self.assertEqual(said, f"For another server, type: {elsewhere}")
 
     def test_closed_descriptors(self) -> None:
         for stream in ("stdin", "stdout"):

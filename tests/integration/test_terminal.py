@@ -693,10 +693,11 @@ class BadDays(TerminalCase):
         await terminal.shows("bob  good morning")
 
     async def test_no_service(self) -> None:
-        """That is one line, and the exit code 1."""
+        """The reason, what to type, and the exit code 1."""
         self.service_up = self.service()
         terminal = self.terminal()
         await terminal.shows("bbs client: cannot reach 127.0.0.1:")
+        await terminal.shows("bbs up --port")
         await terminal.ended()
         self.assertEqual(terminal.exit_code, 1)
 

@@ -21,6 +21,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from bbs.client.client import ServiceClient
+from bbs.client.errors import Unreachable
 from bbs.core.addresses import Address
 from bbs.core.clock import IReactor, measure_steadily
 from bbs.ui.process import (
@@ -50,11 +51,13 @@ def run(
     name: str = "",
     server: str = "",
     is_secure: Callable[[], bool] = lambda: False,
+    next_step: str = "",
 ) -> str:
     """Run the client on standard input and output, and return the error; empty after success.
     `password` is for logging in without typing one. `make` creates the client, for a reactor and a
     login server. With `times` off no times are shown, whatever the settings say. `name` is the user
-    who logged in last. Under `server` a session may be remembered, while the way `is_secure`."""
+    who logged in last. Under `server` a session may be remembered, while the way `is_secure`.
+    `next_step` follows the error if no service answers at the start."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     asyncioreactor.install(loop)
@@ -89,7 +92,7 @@ def run(
     unsent = UnsentFile(state_file(os.environ, "unsent"))
     for problem in (*problems, *unsent.take()):
         reactor.callWhenRunning(app.problem, problem)
-    running = _TerminalRun(client, app)
+    running = _TerminalRun(client, app, next_step)
     running.ended.addCallback(lambda _: reactor.stop())
     # Restore the terminal after these too: the reactor by itself handles only SIGINT and SIGTERM.
     reactor.callWhenRunning(stop_at, reactor, signal.SIGHUP, signal.SIGQUIT)
@@ -109,16 +112,19 @@ def _pager(settings: Settings) -> IPager | None:
 
 
 class _TerminalRun(ClientRun):
-    def __init__(self, client: ServiceClient, app: TerminalApp) -> None:
+    def __init__(self, client: ServiceClient, app: TerminalApp, next_step: str) -> None:
         super().__init__(client)
-        self._app = app
+        self._app, self._next_step = app, next_step
         self._running: Deferred[None] | None = None
 
     def begin(self) -> None:
         self._running = self.start()
 
     async def run(self) -> None:
-        await self._app.run()
+        try:
+            await self._app.run()
+        except Unreachable as problem:
+            self.end(f"{problem}. {self._next_step}" if self._next_step else str(problem))
         self.end("")
 
     def leave(self) -> Deferred[None] | None:

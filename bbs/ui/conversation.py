@@ -39,6 +39,7 @@ from bbs.ui.interpreter import (
 from bbs.ui.lookalikes import LookalikeWarnings
 from bbs.ui.output import event_entry, notices_line, visible
 from bbs.ui.prompts import (
+    NO_SPACES,
     Confirmation,
     confirm_deletion,
     lacks_passwords,
@@ -371,6 +372,8 @@ class Conversation:
         alone = self.current if self.single_user else None
         if name == "login" and alone and alone not in words[1:2]:
             raise UsageError(f"You are logged in as {visible(alone)}. Log out first.")
+        if name == "register" and len(words) > 2 and not self.screen.for_programs:
+            raise UsageError(NO_SPACES)
         if lacks_passwords(request):
             request = await parse_line(self, await with_passwords(self.screen, request))
         if name in PASSIVE:

@@ -64,6 +64,10 @@ def without_password(line: str) -> str:
     return _WITH_PASSWORD.sub(r"\1", line)
 
 
+NO_SPACES = "A name has no spaces. Type register NAME; the password is asked for next."
+"""Who types `register Dave Müller` means a name. No account is made with `Müller` as its password,
+which stood on the screen."""
+
 AGAIN = "Repeat the password: "
 
 

@@ -228,7 +228,10 @@ class Lobby(ExamplesCase):
         bob = Terminal(service)
         for terminal, name in ((ann, "ann"), (bob, "bob")):
             await terminal.prompts(">")
-            terminal.enter(f"register {name} {name}")
+            terminal.enter(f"register {name}")
+            for prompt in (f"Password for {name}:", "Repeat the password:"):
+                await terminal.prompts(prompt)
+                terminal.enter(name)
             await terminal.shows(f"Made the account {name}.")
             await terminal.log_in(name)
         bob.enter("list-lobby")
@@ -291,7 +294,10 @@ class Lobby(ExamplesCase):
         service = await self.up("lobby")
         telnet = Program(service, service.telnet_port, "telnet")
         await telnet.prompts("lobby>")
-        telnet.enter("register ann secret")
+        telnet.enter("register ann")
+        for prompt in ("Password for ann:", "Repeat the password:"):
+            await telnet.prompts(prompt)
+            telnet.enter("secret")
         await telnet.shows("The lobby: meet here before the game. Press Enter to begin.")
         telnet.enter("login ann secret")
         await telnet.prompts("ann>")

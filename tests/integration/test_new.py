@@ -105,7 +105,10 @@ class Auctions(NewCase):
         service = await self.up("auctions")
         telnet = Program(service, service.telnet_port, "telnet")
         await telnet.prompts("auctions>")
-        telnet.enter("register ann secret")
+        telnet.enter("register ann")
+        for prompt in ("Password for ann:", "Repeat the password:"):
+            await telnet.prompts(prompt)
+            telnet.enter("secret")
         await telnet.shows("Welcome to auctions. Press Enter to begin.")
         telnet.enter("login ann secret")
         await telnet.prompts("ann>")

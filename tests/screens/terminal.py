@@ -146,7 +146,8 @@ class Stage:
         return window
 
     def log_in(self, window: Window, name: str, register: bool = False) -> None:
-        window.enter(f"{'register' if register else 'login'} {name} secret")
+        typed = (f"register {name}", "secret", "secret") if register else (f"login {name} secret",)
+        window.enter(*typed)
         window.shows(f"Logged in as {name}.")
         time.sleep(1)
 

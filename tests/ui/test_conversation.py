@@ -21,6 +21,7 @@ from bbs.ui.chat import Partner
 from bbs.ui.conversation import Conversation, Status
 from bbs.ui.interfaces import BuiltinCommand, IScreen, PromptCancelled, UsageError
 from bbs.ui.output import GAP, event_entry, message_entry, message_heading, reply_entries
+from bbs.ui.prompts import NO_SPACES
 from tests.client.case import APP_1, APP_2, LOGIN, ClientTestCase
 
 FRIEND, GROUP = face.talks
@@ -302,26 +303,36 @@ class Registering(ConversationCase):
         self.send("ann", "dan", "hello")
         self.assertIn("dan: ann → dan  hello", self.paper.lines)
 
-    def test_a_password_in_the_line(self) -> None:
+    def test_a_name_of_two_words(self) -> None:
+        """The second is no password, as it stands on the screen."""
+        for line in ("register Dave Müller", "/register Dave Müller 1", "register dan new"):
+            self.assertEqual(self.type(line), [f"! {NO_SPACES}"])
+        self.assertEqual(self.users(), {"ann", "bob", "cat"})
+
+    def test_a_password_in_the_line_of_a_program(self) -> None:
+        self.paper.for_programs = True
         self.type("register dan new")
         self.assertEqual(self.conversation.current, "dan")
 
     def test_not_where_it_is_refused(self) -> None:
-        self.assertEqual(self.type("register ann new"), ["The name ann is taken"])
+        self.paper.passwords = ["new", "new"]
+        self.assertEqual(self.type("register ann"), ["The name ann is taken"])
         self.assertEqual(self.asked("login"), [])
         self.assertIsNone(self.conversation.current)
 
     def test_beside_another(self) -> None:
         """A line of a talk that goes on must not become the new user's command."""
         self.type("login ann pw", "talk bob")
-        said = self.type("/register dan new")
+        self.paper.passwords = ["new", "new"]
+        said = self.type("/register dan")
         self.assertEqual(said, ["Made the account dan.", "* Try: login dan"])
         self.assertEqual(self.conversation.users, ("ann",))
         self.type("post the letter")
         self.assertEqual(self.posts(), [])
 
     def test_who_logs_in_all_the_same(self) -> None:
-        said = self.type("register dan new", "login dan new")
+        self.paper.passwords = ["new", "new"]
+        said = self.type("register dan", "login dan new")
         self.assertEqual(said, [*REGISTERED, *REGISTERED[1:]])
         self.assertEqual(self.conversation.users, ("dan",))
 
@@ -332,14 +343,16 @@ class RegisteringAlone(ConversationCase):
     alone = True
 
     def test_who_logs_in_all_the_same(self) -> None:
-        said = self.type("register dan new", "login dan new")
+        self.paper.passwords = ["new", "new"]
+        said = self.type("register dan", "login dan new")
         self.assertEqual(said, [*REGISTERED, *REGISTERED[1:]])
         self.assertEqual(self.conversation.current, "dan")
 
     def test_for_somebody_else(self) -> None:
         self.type("login ann pw")
         said = ["Made the account dan.", "* You are still logged in as ann."]
-        self.assertEqual(self.type("register dan new"), said)
+        self.paper.passwords = ["new", "new"]
+        self.assertEqual(self.type("register dan"), said)
         self.assertEqual((self.conversation.current, self.conversation.users), ("ann", ("ann",)))
         refused = "! You are logged in as ann. Log out first."
         self.assertEqual(self.type("login dan new"), [refused])
@@ -546,7 +559,8 @@ class Servers(ConversationCase):
 
     def test_the_login_server_is_away(self) -> None:
         self.network.unplug(LOGIN)
-        registering = self.begin("register dan pw")
+        self.paper.passwords = ["pw", "pw"]
+        registering = self.begin("register dan")
         self.network.advance(3.0)
         away = f"! The login server {LOGIN} is away. Looking for it…"
         self.assertEqual(self.paper.lines, [away])
@@ -558,7 +572,8 @@ class Servers(ConversationCase):
 
     def test_looking_for_it_is_given_up(self) -> None:
         self.network.unplug(LOGIN)
-        registering = self.begin("register dan pw")
+        self.paper.passwords = ["pw", "pw"]
+        registering = self.begin("register dan")
         self.network.advance(3.0)
         registering.cancel()
         self.assertTrue(self.successResultOf(registering))

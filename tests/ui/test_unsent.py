@@ -121,7 +121,7 @@ class Connections(TalkCase):
 
     def test_the_login_server_is_away_for_a_command(self) -> None:
         self.network.unplug(LOGIN)
-        for line, shown in (("/register dan secret", "register dan"), ("/logout", "/logout")):
+        for line, shown in (("/login dan secret", "login dan"), ("/logout", "/logout")):
             self.assertEqual(self.says(line, 80.0), [f"! Not sent: {shown} (no connection)"])
 
     def test_commands_have_their_text_too(self) -> None:

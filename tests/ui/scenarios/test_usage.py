@@ -21,7 +21,7 @@ class UsageTests(ConversationCase):
     def test_after_one(self) -> None:
         """Where whose it is need not be typed."""
         self.type("login ann pw")
-        self.says_the_same("login", "register a b c", "send", "invite bob bob")
+        self.says_the_same("login", "register", "send", "invite bob bob")
 
 
 class AloneTests(UsageTests):
@@ -29,4 +29,4 @@ class AloneTests(UsageTests):
 
     def test_after_one(self) -> None:
         self.type("login ann pw")
-        self.says_the_same("register a b c", "send", "invite bob bob")
+        self.says_the_same("register", "send", "invite bob bob")

@@ -63,7 +63,7 @@ async def describe(ask: Ask) -> Reply:
         "service": ask.home.service.name,
         "version": __version__,
         "protocol": PROTOCOL,
-        **({"traceparent": True} if tracing.is_on() else {}),
+        **({"traceparent": True} if tracing.recording else {}),
         "commands": [usage_of(command) for command in ask.home.table if command.listed],
         **ask.home.described,
     }
@@ -76,7 +76,7 @@ async def describe(ask: Ask) -> Reply:
 async def traceparent(ask: Ask, context: str) -> Reply:
     """Make the next request on this connection part of the client's trace. A server that keeps no
     traces has no such command."""
-    if not tracing.is_on():
+    if not tracing.recording:
         raise UnknownCommand(ask.command.name)
     if not tracing.is_traceparent(context):
         raise WrongUsage(ask.command.usage)

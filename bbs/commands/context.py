@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from bbs.commands.extensions import Extension
 from bbs.commands.service import Service
@@ -77,6 +77,7 @@ class LoginServerParts:
     seating: placement.IPlacement
     devices: accounts.DeviceTokens
     gateway_secret: str = field(default="", repr=False)
+    server_id: ClassVar[str | None] = None  # Nobody has a place on it.
 
 
 @dataclass
@@ -101,7 +102,7 @@ class RequestTraces:
 
     def believe(self, connection: IConnection) -> None:
         """Let the peer, a gateway of ours, decide whether its traces are recorded."""
-        if tracing.is_on():
+        if tracing.recording:
             self._believed.add(connection)
 
     def give(self, connection: IConnection, traceparent: str, trusted: bool) -> None:

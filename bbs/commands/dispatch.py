@@ -111,7 +111,7 @@ class Dispatcher:
         costs = self._costs[request.command.name]
         if costs.by_text:
             costs = costs.with_text(request.arguments)
-        if tracing.is_on() or self._home.timing.requests is not None:
+        if tracing.recording or self._home.timing.requests is not None:
             return self._measure(request, costs, connection)
         return self._charge(request, request.token, costs, connection)
 
@@ -266,8 +266,7 @@ class Dispatcher:
 
     def _payer_of(self, caller: Caller) -> UserPayer:
         """Who pays for the caller: with little to spend where the caller has no place."""
-        home = self._home
-        if home.role is Role.APP and caller.server and caller.server == home.app.server_id:
+        if caller.server and caller.server == self._home.parts.server_id:
             return caller.id
         return ELSEWHERE, caller.id
 

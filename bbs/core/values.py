@@ -356,6 +356,10 @@ class IEntry(Interface):
     is_busy: bool = Attribute(
         "Whether the connection awaits an answer; to be set. Then others give way before it."
     )
+    end: Callable[[], None] | None = Attribute(
+        "Ends the connection for a newcomer; None while, or once, none may take its place."
+    )
+    has_right: bool = Attribute("Whether `has_session` has been called.")
 
     def watch(end: Callable[[], None]) -> None:
         """Call `end` if room is needed before the connection has sent a request, or when it

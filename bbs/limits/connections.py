@@ -351,8 +351,6 @@ class Entry:
             self.door.admission.idle.renew(self)
 
     def has_session(self) -> None:
-        if self.has_right:
-            return
         self.has_right = True
         admission, address = self.door.admission, self.address
         if address is None:

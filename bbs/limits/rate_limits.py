@@ -102,7 +102,8 @@ class Buckets:
 
     def give_back(self, key: Hashable, cost: float = 1.0) -> None:
         """Undo a `take` that was too much, or for nothing."""
-        key = _shortened(key)
+        if not isinstance(key, int):
+            key = _shortened(key)
         if key in self._full_at:
             self._full_at[key] -= cost * self._interval
 

@@ -362,6 +362,8 @@ class OpenDoor:
 
     is_jammed = False
     is_busy = False
+    end = None
+    has_right = True
 
     def enter(self, host: str, descriptors: int = 1) -> IEntry:
         return self

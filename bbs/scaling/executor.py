@@ -144,7 +144,7 @@ class Executor:
     @_take.register
     async def _launch_for_people(self, step: planner.Launch, fleet: FleetView) -> None:
         # A launch for the warm pool is not part of any trace.
-        trace = await self._run(membership.oldest_waiter_trace) if tracing.is_on() else ""
+        trace = await self._run(membership.oldest_waiter_trace) if tracing.recording else ""
         if trace:
             tracing.past("plan", self.context.reactor.seconds() - self._began, trace)
         await self._add(step.count, fleet.other_machines, trace=trace)

@@ -298,6 +298,8 @@ class Database:
         if getattr(rule, "__bbs_long__", False):
             lane = self._taking_long
         job = Job(rule, arguments, keywords, lane, asked_at=now, writes=writes)
+        if tracing.recording:
+            job.span = tracing.here()
         self._deadlines.watch(job)
         lane.put(job)
         return job.answer
@@ -308,6 +310,7 @@ class Database:
         """Run `work` on a thread of the database, with its own transactions and no deadline."""
         lane, now = self._taking_long, self._reactor.seconds()
         job = Job(work, arguments, keywords, lane, asked_at=now, writes=True, has_deadline=False)
+        job.span = tracing.here()
         lane.put(job)
         return job.answer
 
@@ -347,7 +350,7 @@ class Database:
             self._deadlines.forget(job)
             if job.answer.called:
                 continue
-            with tracing.within(job.span):
+            with tracing.within(job.span) if tracing.recording else tracing.NOTHING:
                 if job.has_deadline:
                     self._note_answer(job, now)
                 if job.span is not None:

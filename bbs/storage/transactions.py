@@ -485,7 +485,7 @@ class Job:
     writes: bool
     has_deadline: bool = True  # It is one transaction; others make their own.
     answer: Deferred[Any] = field(default_factory=Deferred)  # The caller awaits this.
-    span: tracing.ISpan | None = field(default_factory=tracing.here)  # The call is a part of it.
+    span: tracing.ISpan | None = None  # The call is a part of it.
     progress: CommitState = CommitState.OPEN
     begun: float | None = None  # When a thread began with it.
     watched: bool = False  # `Deadlines` checks it.

@@ -193,7 +193,8 @@ class LineConnection:
         self._entry.vouch()
 
     def has_session(self) -> None:
-        self._entry.has_session()
+        if not self._entry.has_right:
+            self._entry.has_session()
 
     def close(self) -> None:
         self._state.finish()
@@ -218,7 +219,9 @@ class LineConnection:
         if self._buffer.add(data):
             self._tail_since = None
         self._pump()
-        self._watch_tail()
+        # Nearly always all is taken, and nothing waits for the rest of a line.
+        if self._buffer.bytes or self._timer is not None:
+            self._watch_tail()
 
     def connectionLost(self, reason: Failure) -> None:
         self._state.lost()
@@ -342,7 +345,7 @@ class LineConnection:
             self._stop_watching()
             self._buffer.clear()
             state.close()
-        else:
+        elif self._buffer.bytes or state.blocked or state.input.paused:
             self._control_reading()
 
     def _begin(self, line: bytes) -> bool:
@@ -362,7 +365,8 @@ class LineConnection:
             self._asked = True
             self._entry.has_asked()
             self._factory.newcomers.forget(self)
-        self._entry.may_give_way()
+        if self._entry.end is not None:
+            self._entry.may_give_way()
         self._handle(text)
         return True
 
@@ -464,32 +468,34 @@ class LineBuffer:
 
     Lines are cut when their turn comes, so waiting lines cost only their bytes. These are at most a
     longest line and one read, if the caller adds nothing while `is_full`.
+
+    :ivar bytes: what is not taken yet.
     """
 
-    __slots__ = ("_bytes", "_limits", "_telnet", "waiting")
+    __slots__ = ("_limits", "_telnet", "bytes", "waiting")
 
     def __init__(self, limits: LineLimits) -> None:
         self.waiting = 0  # complete lines
         self._limits = limits
-        self._bytes = bytearray()
+        self.bytes = bytearray()
         self._telnet: TelnetReader | None = None  # most connections never need one
 
     @property
     def is_full(self) -> bool:
         """Whether no more should be read for now."""
         # A line of max_line bytes may have a CR behind it whose LF is yet to come.
-        too_long = len(self._bytes) > self._limits.max_line + 1
+        too_long = len(self.bytes) > self._limits.max_line + 1
         return too_long or self.waiting >= self._limits.max_pipelined
 
     @property
     def has_tail(self) -> bool:
         """Whether the last line has no end yet."""
-        return bool(self._bytes) and not self._bytes.endswith(b"\n")
+        return bool(self.bytes) and not self.bytes.endswith(b"\n")
 
     def tail(self, most: int) -> bytes:
         """The last line so far, if it has no end; nothing if it has more than `most` bytes."""
-        begin = self._bytes.rfind(b"\n") + 1
-        return bytes(self._bytes[begin:]) if len(self._bytes) - begin <= most else b""
+        begin = self.bytes.rfind(b"\n") + 1
+        return bytes(self.bytes[begin:]) if len(self.bytes) - begin <= most else b""
 
     def add(self, data: bytes) -> bool:
         """Add the peer's next bytes, without telnet's sequences; whether a line ends in them."""
@@ -497,7 +503,7 @@ class LineBuffer:
             self._telnet = TelnetReader(0)
         if self._telnet is not None:
             data = self._telnet.text(data)
-        self._bytes += data
+        self.bytes += data
         ends = data.count(b"\n")
         self.waiting += ends
         return ends > 0
@@ -505,24 +511,24 @@ class LineBuffer:
     def end_tail(self) -> None:
         """End the last line, if it has no end."""
         if self.has_tail:
-            self._bytes += b"\n"
+            self.bytes += b"\n"
             self.waiting += 1
 
     def take(self) -> bytes | None:
         """Cut off the next line, without its end; None if it is not complete. A line that is longer
         than max_line is returned without its end, and stays: nothing after it will be read."""
-        if not self._bytes:
+        if not self.bytes:
             return None
         if self.waiting:
-            end = self._bytes.index(b"\n")
-            line = bytes(self._bytes[:end]).removesuffix(b"\r")
-            del self._bytes[: end + 1]
+            end = self.bytes.index(b"\n")
+            line = bytes(self.bytes[:end]).removesuffix(b"\r")
+            del self.bytes[: end + 1]
             self.waiting -= 1
             return line
-        return bytes(self._bytes) if self.is_full else None
+        return bytes(self.bytes) if self.is_full else None
 
     def clear(self) -> None:
-        self._bytes.clear()
+        self.bytes.clear()
         self.waiting = 0
 
 

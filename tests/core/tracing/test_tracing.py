@@ -55,7 +55,7 @@ class Off(SynchronousTestCase):
     """There is no collector."""
 
     def test_nothing_is_done(self) -> None:
-        self.assertFalse(tracing.is_on())
+        self.assertFalse(tracing.recording)
         self.assertIs(tracing.span("one", root=True), tracing.span("two", SOMEBODYS))
         with tracing.span("one", root=True) as span:
             self.assertEqual((span, tracing.current(), tracing.here()), (None, "", None))

@@ -401,7 +401,7 @@ class Listeners(Service):
         self._start_pump()
 
     def _send_one(self, listener: Listener, event: Stored) -> None:
-        with tracing.span("deliver"):
+        with tracing.span("deliver") if tracing.recording else tracing.NOTHING:
             listener.connection.send_line(event.line)
         listener.cursor = Cursor(listener.user, event.id)
         self._receipts.add(listener.cursor)

@@ -29,7 +29,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial, update_wrapper
 from itertools import chain, islice
-from operator import attrgetter, itemgetter
+from operator import attrgetter, itemgetter, methodcaller
 from threading import Lock
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, cast, overload
 
@@ -305,12 +305,18 @@ class _Default(peewee.Node):
         return ctx.value(self.fresh, converter=False)
 
 
+Binder = Callable[[Sequence[Any]], Sequence[Any]]
+"""Makes the values of a statement from its arguments."""
+
+
 class _Binder:
     """Makes the values of a statement from its arguments, whose types are known: so it is decided
     once which of them peewee converts.
 
     :param values: constants, and placeholders where an argument or a default belongs.
     :param kinds: the types of the arguments.
+    :ivar pick: takes the values from the arguments, with the constants behind them.
+    :ivar picks_only: there are no constants, and nothing is converted: `pick` does it all.
     """
 
     def __init__(self, values: Sequence[Any], kinds: Sequence[type]) -> None:
@@ -328,15 +334,17 @@ class _Binder:
                     self._converted.append((place, value.convert))
             elif isinstance(value, _Fresh):
                 self._fresh.append((place, value))
-        self._pick: Callable[[Any], Any]
+        self.pick: Binder
         if len(places) > 1:
-            self._pick = itemgetter(*places)
+            self.pick = itemgetter(*places)
         else:  # An `itemgetter` of one place would give the value alone.
-            self._pick = itemgetter(slice(places[0], places[0] + 1) if places else slice(0))
+            self.pick = itemgetter(slice(places[0], places[0] + 1) if places else slice(0))
+        has_constants = any(place >= len(kinds) for place in places)
+        self.picks_only = not (has_constants or self._converted or self._fresh)
 
     def __call__(self, arguments: Sequence[Any]) -> Sequence[Any]:
         """Fill in `arguments`, which are of the same types as ever."""
-        values: Any = self._pick((*arguments, *self._constants))
+        values: Any = self.pick((*arguments, *self._constants))
         if self._converted or self._fresh:
             values = [*values]
             for place, convert in self._converted:
@@ -355,10 +363,11 @@ class CompiledStatement:
     ) -> None:
         self.sql = sql
         self.writes = not isinstance(query, peewee.SelectBase)
-        self.bind = _Binder(values, kinds)
+        binder = _Binder(values, kinds)
+        self.bind: Binder = binder.pick if binder.picks_only else binder
         self.read: Callable[[Any], Any] = attrgetter("rowcount")
         if not self.writes:
-            self.read = _RowReader(query._returning, packed)
+            self.read = _row_reader(query._returning, packed)
         elif sql.startswith(("INSERT", "REPLACE")):
             self.read = attrgetter("lastrowid")
             table = rising_table(query) if isinstance(query, peewee.Insert) else None
@@ -381,6 +390,13 @@ def _read_ids(table: str, read: Callable[[Any], list[int]], cursor: Any) -> list
     return ids
 
 
+def _row_reader(columns: Sequence[Any], packed: bool) -> Callable[[Any], list[Row]]:
+    reader = _RowReader(columns, packed)
+    # SQLite's driver makes what a reader of plain columns would: a list of tuples.
+    is_made = isinstance(models.database.obj, peewee.SqliteDatabase) and reader.is_plain
+    return methodcaller("fetchall") if is_made else reader
+
+
 class _RowReader:
     """Reads the rows that a query has found, with peewee's conversions."""
 
@@ -388,6 +404,7 @@ class _RowReader:
         self._packed = packed  # The result is one column, with all of them in JSON.
         converters = [(index, _converter(column)) for index, column in enumerate(columns)]
         self._converters = [(index, convert) for index, convert in converters if convert]
+        self.is_plain = not (packed or self._converters)
 
     def __call__(self, cursor: Any) -> list[Row]:
         rows = cursor.fetchall()
@@ -574,7 +591,7 @@ class _BulkInsertion:
 
     head: str
     values: str
-    bind_row: _Binder
+    bind_row: Binder
     key: str
     table: str | None
 

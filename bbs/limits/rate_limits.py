@@ -129,7 +129,9 @@ def _too_many(wait: float) -> TooManyAttempts:
 def _shortened(key: Hashable) -> Hashable:
     if isinstance(key, str):
         return key[:MOST_OF_A_KEY]
-    return tuple(map(_shortened, key)) if isinstance(key, tuple) else key
+    if isinstance(key, tuple):
+        return tuple([p[:MOST_OF_A_KEY] if isinstance(p, str) else _shortened(p) for p in key])
+    return key
 
 
 _Charges = Sequence[tuple[Buckets, object]]

@@ -1,4 +1,5 @@
-"""Work in the background: each `Every` of a service, on one server of the fleet at a time.
+"""Work in the background: each `Every` of a service and its timers, on one server of the fleet at
+a time.
 
 The server that holds a lease in the database runs the handlers of a service and its extensions.
 The others look at the lease every second, and take it over once its holder is dead or silent. When
@@ -24,6 +25,7 @@ from twisted.logger import Logger
 
 from bbs.commands.context import Ask, LoadedExtension, ServerContext
 from bbs.commands.extensions import Every
+from bbs.commands.timers import Timers
 from bbs.core.errors import Unavailable
 from bbs.protocols.commands import Command, Role
 from bbs.protocols.line import IConnection
@@ -84,9 +86,10 @@ class _FencedDatabase:
 
 
 class Scheduler(TwistedService):
-    """Runs the handlers in the background while this server, `me`, holds the lease.
+    """Runs the handlers in the background and the timers while this server, `me`, holds the lease.
 
     :param jobs: what runs, each with the extension that it belongs to, or None.
+    :param timers: the service's timers; None without any.
     :param standby: seconds for which the lease is left to others.
     :param certainly_dead: returns those of some process identities whose processes are dead; called
         on a thread by `in_thread`, as it reads files.
@@ -101,6 +104,7 @@ class Scheduler(TwistedService):
         in_thread: Callable[..., Deferred[Any]],
         certainly_dead: Callable[[Sequence[str]], Collection[str]],
         standby: float = 0.0,
+        timers: Timers | None = None,
     ) -> None:
         self._database = home.database
         self._home = replace(home, database=cast("Database", _FencedDatabase(home.database, me)))
@@ -108,17 +112,19 @@ class Scheduler(TwistedService):
         self._me = me
         self._reactor = reactor
         self._in_thread, self._certainly_dead = in_thread, certainly_dead
-        self._standby = standby
+        self._standby, self._timers = standby, timers
+        self._has_work = bool(jobs or timers)
         self._watch = Watch()
         self._next: IDelayedCall | None = None
         self._looking: Deferred[None] | None = None
         self._due: dict[str, IDelayedCall] = {}
         self._running: dict[str, Deferred[Any]] = {}
+        self._timing: Deferred[None] | None = None
         self.is_holder = False
 
     def startService(self) -> None:
         TwistedService.startService(self)
-        if self._jobs:
+        if self._has_work:
             self._next = self._reactor.callLater(0, self._look)
 
     def stopService(self) -> Deferred[None]:
@@ -135,14 +141,15 @@ class Scheduler(TwistedService):
         self._cancel_all()
 
     async def _finish(self) -> None:
-        running = [each for each in (self._looking, *self._running.values()) if each]
+        others = (self._looking, self._timing)
+        running = [each for each in (*others, *self._running.values()) if each is not None]
         give_up = self._reactor.callLater(
             STOP_PATIENCE, lambda: [each.cancel() for each in running]
         )
         await DeferredList(running)
         if give_up.active():
             give_up.cancel()
-        if self._jobs:
+        if self._has_work:
             with suppress(Unavailable):  # Without the database the lease lapses by itself.
                 await self._database.run(background.release, self._me)
 
@@ -157,6 +164,19 @@ class Scheduler(TwistedService):
 
     def _looked(self, _: object) -> None:
         self._looking = None
+        if self._timers and self._timing is None and self._may_run():
+            # Beside the looks: many timers may be due, and the lease is to be renewed meanwhile.
+            self._timing = Deferred.fromCoroutine(self._timers.run_due(self._may_run))
+            self._timing.addErrback(
+                lambda failure: _log.failure("looking for timers failed", failure=failure)
+            )
+            self._timing.addCallback(self._timed)
+
+    def _timed(self, _: object) -> None:
+        self._timing = None
+
+    def _may_run(self) -> bool:
+        return bool(self.running and self.is_holder)
 
     async def _hold(self) -> None:
         """Hold the lease, or take it if it is free or its holder is gone."""
@@ -202,7 +222,7 @@ class Scheduler(TwistedService):
         self._due.clear()
 
     def _plan(self, every: Every, loaded: LoadedExtension | None, seconds: float) -> None:
-        if self.running and self.is_holder and every.name not in self._running:
+        if self._may_run() and every.name not in self._running:
             due = self._reactor.callLater(seconds, self._begin, every, loaded)
             self._due[every.name] = due
 

@@ -19,6 +19,7 @@ from bbs.protocols.commands import CommandTable
 from bbs.protocols.events import Event
 from bbs.protocols.presentation import is_reference
 from bbs.rules.service_admin import OperatorAct, OperatorList
+from bbs.rules.timers import Timed, declare_timer
 from bbs.storage.models import JOB_NAME_LENGTH, MODELS, Table
 from bbs.storage.schema import Schema, Step
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_TIMER = re.compile("[a-zA-Z][a-zA-Z0-9_-]*")
 _SUBCOMMAND = re.compile("[a-z][a-z-]*( [a-z][a-z-]*)?")
 
 NAME = re.compile("[a-z][a-z0-9]{0,31}")
@@ -99,6 +101,7 @@ class Extension:
     :param on_delete: as the service's; called before that.
     :param sweep: as the service's.
     :param every: its work in the background.
+    :param timers: rules that `at` has run at a time, by names: `{"close": rules.close}`.
     :param counters: names that its handlers count by `ask.count(name)`.
     :param person: as the service's, with numbers of names that no other part has.
     :param subcommands: what it adds to the service's command line, as the service's.
@@ -124,6 +127,7 @@ class Extension:
     on_delete: Callable[[int], int] | None = None
     sweep: Callable[[float], int] | None = None
     every: Sequence[Every] = ()
+    timers: Mapping[str, Timed] = field(default_factory=lambda: MappingProxyType({}))
     counters: Sequence[str | Counter] = ()
     settings: type[Any] | None = None
     client: str = ""
@@ -143,6 +147,7 @@ class Extension:
             (are(self.models, type), "models are classes of tables, (Table,) if one"),
             (are(self.counters, (str, Counter)), "counters are names or Counters, (name,) if one"),
             (are(self.every, Every), EVERY),
+            (are_timers(self.timers), TIMERS),
             *operators_conditions(self),
             (are_events(self.events), EVENTS),
             (are(self.feed_events, str), "feed_events are names of events, (name,) if one"),
@@ -157,6 +162,7 @@ class Extension:
                 keys_of(self.settings)
             except TypeError as error:
                 raise ValueError(f"{self.name}: {error}") from error
+        declare_timers(self, f"{self.name}.")
         for model in self.models:
             _add_prefix(model, f"{self.name}_")
             _check_keys(self.name, model)
@@ -171,6 +177,7 @@ class Extension:
 EVENTS = "events are Events of different names, (Event(name, record),) if one"
 EVERY = "every is Every values, (Every(seconds, handler),) if one"
 RULES = "rules are plain functions"
+TIMERS = 'timers are plain functions by names of letters, digits and -, {"close": rule} if one'
 
 
 def client_form(client: object) -> str:
@@ -179,6 +186,22 @@ def client_form(client: object) -> str:
 
 def are(values: object, kind: type | tuple[type, ...]) -> bool:
     return isinstance(values, (tuple, list)) and all(isinstance(value, kind) for value in values)
+
+
+def are_timers(timers: object) -> bool:
+    return isinstance(timers, Mapping) and all(
+        isinstance(name, str) and _TIMER.fullmatch(name) and is_for_threads(rule)
+        for name, rule in timers.items()
+    )
+
+
+def declare_timers(part: Service | Extension, prefix: str = "") -> None:
+    """Let `at` know the timers of a service or an extension. Raises ValueError as it does."""
+    for name, rule in part.timers.items():
+        try:
+            declare_timer(prefix + name, rule)
+        except ValueError as error:
+            raise ValueError(f"{part.name}: {error}") from error
 
 
 def rules_of(part: Service | Extension) -> Sequence[Callable[..., object]]:

@@ -19,13 +19,16 @@ from bbs.commands.extensions import (
     EVERY,
     NAME,
     RULES,
+    TIMERS,
     Every,
     Extension,
     Subcommand,
     are,
     are_events,
+    are_timers,
     check_values,
     client_form,
+    declare_timers,
     merged,
     operators_conditions,
     rules_of,
@@ -46,6 +49,7 @@ from bbs.protocols.presentation import (
     to_json,
 )
 from bbs.rules.service_admin import OperatorAct, OperatorList
+from bbs.rules.timers import Timed
 from bbs.storage.database import is_read_only
 from bbs.storage.models import Table
 from bbs.storage.schema import Schema, Step
@@ -113,6 +117,8 @@ class Service:
     :param lists: its lists on the operators' page, where operators act on what is in them.
     :param acts: acts that its subcommands have and no list has, for the page to say what happened.
     :param every: work in the background.
+    :param timers: rules that `at` has run at a time, by names: `{"close": rules.close}`. A name
+        stays as long as timers of it wait.
     :param daemons: each is called with an `Ask` that belongs to no request when a login server or
         app server starts (`ask.role` says which), and returns a Twisted service, which runs beside
         it until it stops, or None.
@@ -155,6 +161,7 @@ class Service:
     acts: Sequence[OperatorAct] = ()
     settings: type[Any] | None = None
     every: Sequence[Every] = ()
+    timers: Mapping[str, Timed] = field(default_factory=lambda: MappingProxyType({}))
     daemons: Sequence[Callable[[Any], object]] = ()
     seed: Callable[[], object] | None = None
     release: str = ""
@@ -190,6 +197,7 @@ class Service:
             *operators_conditions(self),
             (all(each is None or is_for_threads(each) for each in rules), RULES),
             (are(self.every, Every), EVERY),
+            (are_timers(self.timers), TIMERS),
             (
                 isinstance(self.daemons, (tuple, list)) and all(map(is_for_threads, self.daemons)),
                 "daemons are plain functions, (make,) if one",
@@ -204,6 +212,7 @@ class Service:
         )
         self._check_settings()
         self._check_every()
+        declare_timers(self)
         parts = tuple(each.schema for each in self.extensions)
         models, steps = tuple(self.models), self.steps
         own = Schema(self.name, models, self.version, steps, self.oldest, parts, self.seed)
@@ -287,6 +296,14 @@ class Service:
     def all_lists(self) -> Sequence[OperatorList]:
         """Its lists for operators, and those of its extensions."""
         return [each for part in self.parts for each in part.lists]
+
+    @property
+    def all_timers(self) -> Mapping[str, Timed]:
+        """Its timers by their names, and those of its extensions, behind theirs."""
+        found = dict(self.timers)
+        for part in self.extensions:
+            found |= {f"{part.name}.{name}": rule for name, rule in part.timers.items()}
+        return found
 
     @property
     def clients(self) -> Sequence[str]:

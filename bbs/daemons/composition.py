@@ -29,6 +29,7 @@ from bbs.commands.dispatch import Dispatcher
 from bbs.commands.extensions import Every, Extension
 from bbs.commands.service import Service, described, new_account_rule
 from bbs.commands.strictness import check_declaration
+from bbs.commands.timers import Timers
 from bbs.config import Configuration, Limits
 from bbs.config.sections import AUTO
 from bbs.core.clock import ServiceClock, service_clock
@@ -342,7 +343,9 @@ def make_scheduler(
         for each in runtime.service.extensions
         for every in each.every
     ]
-    return Scheduler(home, jobs, me, runtime.reactor, workers.run, certainly_dead, standby)
+    rules = runtime.service.all_timers
+    timers = Timers(rules, runtime.database, home.wall) if rules else None
+    return Scheduler(home, jobs, me, runtime.reactor, workers.run, certainly_dead, standby, timers)
 
 
 def account_limits(limits: Limits, reactor: IReactorTime) -> AccountLimits:

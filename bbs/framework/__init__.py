@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from bbs.rules.names import is_valid_name
     from bbs.rules.pagination import Page, Part, paged
     from bbs.rules.presence import is_here, last_use
+    from bbs.rules.timers import at, cancel
     from bbs.storage.database import for_update, read_only
     from bbs.storage.migrations import Migrator
     from bbs.storage.models import Place, RisingIdField, Table, User
@@ -81,6 +82,8 @@ __all__ = [
     "User",
     "WrongUsage",
     "app_server",
+    "at",
+    "cancel",
     "command_line",
     "fleet_controller",
     "for_update",
@@ -120,6 +123,7 @@ _HOMES = {
     "bbs.rules.names": "is_valid_name",
     "bbs.rules.pagination": "Page Part paged",
     "bbs.rules.presence": "is_here last_use",
+    "bbs.rules.timers": "at cancel",
     "bbs.storage.database": "for_update read_only",
     "bbs.storage.migrations": "Migrator",
     "bbs.storage.models": "Place RisingIdField Table User",

@@ -117,9 +117,14 @@ def _to_14(migrator: Migrator) -> None:
     migrator.create_table(models.ClockRow)
 
 
+def _to_15(migrator: Migrator) -> None:
+    """Add the timers that rules set."""
+    migrator.create_table(models.TimerRow)
+
+
 _STEPS = (
     *(_to_2, _to_3, _to_4, _to_5, _to_6, _to_7, _to_8),
-    *(_to_9, _to_10, _to_11, _to_12, _to_13, _to_14),
+    *(_to_9, _to_10, _to_11, _to_12, _to_13, _to_14, _to_15),
 )
 
 STEPS: Mapping[int, Step] = dict(enumerate(_STEPS, start=2))

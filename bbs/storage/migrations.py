@@ -50,7 +50,7 @@ from bbs.storage.schema import (
 )
 from bbs.storage.transaction_guard import EXCEPTIONS
 
-VERSION = 14  # The framework's schema that this code works on.
+VERSION = 15  # The framework's schema that this code works on.
 
 OLDEST = 7
 """The oldest version of the framework's schema whose programs can work on this one. The versions

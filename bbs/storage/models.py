@@ -13,6 +13,7 @@ import peewee
 from bbs.core.values import NAME_LENGTH, Bound, State
 
 JOB_NAME_LENGTH = 150  # characters
+TIMER_NAME_LENGTH = 100  # characters
 
 database = peewee.DatabaseProxy()  # The process's database; `Database` in database.py sets it.
 
@@ -247,6 +248,23 @@ class BackgroundJob(Table):
         bound = Bound("one", of="work in the background", share="none: servers fill it")
 
 
+class TimerRow(Table):
+    """A timer that has not run (`bbs.rules.timers`). The transaction that runs it removes the row.
+    The table is named so that no service has one of that name already."""
+
+    id = RisingIdField()
+    due = peewee.DoubleField(index=True)  # Seconds since the epoch.
+    name = peewee.CharField(TIMER_NAME_LENGTH)  # Under which its rule is declared.
+    arguments = peewee.TextField()  # JSON.
+    tries = peewee.IntegerField(default=0)  # Runs that failed.
+
+    class Meta:
+        bound = Bound(
+            "one, until it has run", of="timer that a rule sets", share="as its rule allows"
+        )
+        table_name = "one_shot_timer"
+
+
 class Action(Table):
     """An act of an operator. Its transaction writes the row, which stays."""
 
@@ -368,5 +386,6 @@ MODELS: tuple[type[Table], ...] = (
     BackgroundJob,
     DatabaseWriter,
     ClockRow,
+    TimerRow,
 )
 """In an order in which they can be made."""

@@ -1,4 +1,4 @@
-"""Work in the background of real servers: its holder is killed again and again."""
+"""Work in the background of real servers, and timers: their holder is killed again and again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import sys
 
 import peewee
 
-from bbs.framework import Every, RisingIdField, Service, Table, app_server, command_line
+from bbs.framework import Every, RisingIdField, Service, Table, app_server, at, command_line
 from bbs.framework import login_server, telnet_gateway
 
 
@@ -31,15 +31,26 @@ class Tick(Table):
     at = peewee.DoubleField()
 
 
+class Rung(Table):
+    id = RisingIdField()
+    tick = peewee.BigIntegerField()
+
+
+def ring(now, tick):
+    Rung.insert(tick=tick).execute()
+
+
 def store(now):
-    Tick.insert(at=now).execute()
+    at(now + 0.5, ring, Tick.insert(at=now).execute())
 
 
 async def tick(ask):
     await ask.database.run(store, ask.now)
 
 
-world = Service("world", models=(Tick,), every=(Every(1, tick),))
+world = Service(
+    "world", models=(Tick, Rung), every=(Every(1, tick),), timers={"ring": ring}
+)
 login, app, telnet = login_server(world), app_server(world), telnet_gateway(world)
 
 if __name__ == "__main__":
@@ -55,7 +66,7 @@ app = ServiceMaker("world-app", "world_app", "App server", "world-app")
 
 
 class Ticks(ServiceCase):
-    """Three app servers, and a handler every second."""
+    """Three app servers, and a handler every second, which sets a timer each time."""
 
     async def test_the_holder_is_killed(self) -> None:
         service = self.service(fleet={"minimum": 3, "spare": 0, "idle_grace": 3600.0})
@@ -70,6 +81,7 @@ class Ticks(ServiceCase):
             os.kill(holder(path), signal.SIGKILL)
             await deferLater(reactor, 5.0)
         times = ticks(path)
+        await eventually(lambda: rung(path) >= {*range(1, len(times) + 1)}, "the timers", 15.0)
         gaps = [later - time for time, later in pairwise(times)]
         longest, length = max(gaps), times[-1] - times[0]
         # One that is late is soon followed by the next, which is in time.
@@ -101,6 +113,15 @@ def ticks(path: Path) -> list[float]:
         found = database.execute("SELECT at FROM tick ORDER BY id").fetchall()
     database.close()
     return [at for (at,) in found]
+
+
+def rung(path: Path) -> set[int]:
+    """The ticks whose timers have run, none of them twice."""
+    with sqlite3.connect(path) as database:
+        found = [tick for (tick,) in database.execute("SELECT tick FROM rung")]
+    database.close()
+    assert len(found) == len({*found}), found
+    return {*found}
 
 
 def holder(path: Path) -> int:

@@ -136,6 +136,7 @@ class Loads(SynchronousTestCase):
                 "bbs.commands",
                 "bbs.delivery",
                 "bbs.core.errors",
+                "bbs.core.former",
                 "bbs.core.lazy",
                 "bbs.framework",
             ),

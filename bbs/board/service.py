@@ -9,6 +9,7 @@ from bbs.board.messages import expiry, messages
 from bbs.board.messages.commands import MESSAGES
 from bbs.board.people import former, friendships, heard
 from bbs.board.posts import posts, user_stats
+from bbs.board.quotas import Quotas
 from bbs.framework import Service
 from bbs.framework.feeds import Feed
 from bbs.operators import Counter
@@ -59,6 +60,7 @@ board = Service(
     on_login=user_stats.on_login,
     on_delete=forget_user,
     settings=names.Board,
+    limits=Quotas,
     sweep=sweep,
     person=user_stats.of_person,
     greeting="bbs, a bulletin board.",

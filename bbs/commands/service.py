@@ -116,6 +116,8 @@ class Service:
         which the first stands for a group (`{"post remove": Subcommand(…)}`).
     :param lists: its lists on the operators' page, where operators act on what is in them.
     :param acts: acts that its subcommands have and no list has, for the page to say what happened.
+    :param limits: keys that it adds to `[limits]`: a frozen dataclass of `setting`s, derived from
+        `bbs.framework.limits.Limits`. Rules have the section as `caller.quotas`.
     :param every: work in the background.
     :param timers: rules that `at` has run at a time, by names: `{"close": rules.close}`. A name
         stays as long as timers of it wait.
@@ -160,6 +162,7 @@ class Service:
     lists: Sequence[OperatorList] = ()
     acts: Sequence[OperatorAct] = ()
     settings: type[Any] | None = None
+    limits: type[Any] | None = None
     every: Sequence[Every] = ()
     timers: Mapping[str, Timed] = field(default_factory=lambda: MappingProxyType({}))
     daemons: Sequence[Callable[[Any], object]] = ()
@@ -233,7 +236,8 @@ class Service:
     @property
     def sections(self) -> Sequence[type[Any]]:
         """The sections of the configuration that it and its extensions declare."""
-        return [each.settings for each in self.parts if each.settings is not None]
+        settings = [each.settings for each in self.parts if each.settings is not None]
+        return settings if self.limits is None else [*settings, self.limits]
 
     def _collect_acts(self) -> dict[str, OperatorAct]:
         """The acts by their names. Lists may share one."""
@@ -264,15 +268,18 @@ class Service:
         if not self.sections:
             return
         # Imported here, as plugins of services without settings load no configuration.
-        from bbs.config.sections import OWN_SECTIONS
-        from bbs.config.settings import keys_of, name_of
+        from bbs.config.sections import OWN_SECTIONS, Limits, section_name
+        from bbs.config.settings import keys_of
 
         try:
             for section in self.sections:
                 keys_of(section)
         except TypeError as error:
             raise ValueError(f"{self.name}: {error}") from error
-        names = [name_of(section) for section in self.sections]
+        if self.limits is not None and not issubclass(self.limits, Limits):
+            raise ValueError(f"{self.name}: limits are a class derived from Limits")
+        sections = [each.settings for each in self.parts if each.settings is not None]
+        names = [section_name(section) for section in sections]
         for number, name in enumerate(names):
             if name in OWN_SECTIONS:
                 raise ValueError(f"{self.name}: the section [{name}] is the framework's own")

@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Any
 
 from bbs.config.kinds import NotInstalled
-from bbs.config.sections import OWN_SECTIONS, Configuration, ConfigurationSchema
-from bbs.config.settings import Key, name_of
+from bbs.config.sections import OWN_SECTIONS, Configuration, ConfigurationSchema, section_name
+from bbs.config.settings import Key
 from bbs.core.plugins import PluginUnusable
 
 
@@ -105,7 +105,8 @@ def read(
         reading.take(layer)
     made = {name: reading.made(name, section) for name, section in schema.sections.items()}
     own = {name: made.pop(name) for name in OWN_SECTIONS}
-    service = MappingProxyType({name_of(each): made.pop(name_of(each)) for each in settings})
+    added = [name for each in settings if (name := section_name(each)) not in own]
+    service = MappingProxyType({name: made.pop(name) for name in added})
     providers, places = MappingProxyType(made), MappingProxyType(reading.sources)
     config = Configuration(**own, service=service, providers=providers, sources=places)
     problems = (*reading.problems, *_contradictions(config, reading.wrong))

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 from bbs.config import kinds
 from bbs.config.kinds import Kind
-from bbs.config.settings import Key, keys_of, name_of, setting
+from bbs.config.settings import Key, former_setting, keys_of, name_of, setting
+from bbs.core import former
 from bbs.core.addresses import ListeningPlace
 from bbs.core.plugins import Plugin, PluginUnusable, plugins
 from bbs.core.values import Rate, Size
@@ -28,6 +29,8 @@ AUTO = "auto"
 OWN = "own"
 """The value of `fleet.controller` for a process of its own."""
 
+
+_FORMER = former.Quotas()
 
 ITS_OWN, NO_AMOUNT = "all: it is nobody else's", "a switch, not an amount"
 """The share of one person or address in a limit that is theirs alone, and in a switch."""
@@ -140,6 +143,17 @@ class Fleet:
 
 @dataclass(frozen=True)
 class Limits:
+    """What one person or address may have: `[limits]` of the configuration. A service adds keys of
+    its own by a subclass (`Service.limits`).
+
+    `operating.md` explains the keys, in seconds and bytes: `max_line`, `idle_timeout`,
+    `unterminated_timeout`, `session_ttl`, `failed_logins`, `logins`, `registrations`,
+    `registration`, `password_minimum`, `connections`, `connections_per_address`, `handshakes`,
+    `places_per_address`, `trusted`, `first_request`, `commands`, `deliveries`, `sessions_per_user`
+    and `free_disk`. The board's `friends`, `groups`, `members`, `inbox`, `posts`, `stored` and
+    `invitations` are deprecated for other services.
+    """
+
     max_line: int = setting(65536, "bytes", minimum=64, share=ITS_OWN)
     idle_timeout: float = setting(600.0, "s", kind=kinds.seconds(), share=ITS_OWN)
     unterminated_timeout: float = setting(0.05, "s", kind=kinds.seconds(), share=ITS_OWN)
@@ -217,31 +231,14 @@ class Limits:
         handed_on=False,
         share=ITS_OWN,
     )
-    friends: int = setting(1000, "of a user", minimum=0, share=ITS_OWN)
-    groups: int = setting(100, "made by a user", minimum=0, share=ITS_OWN)
-    members: int = setting(1000, "of a group", minimum=1, share="one membership in a group")
-    inbox: int = setting(
-        16777216,
-        "bytes that wait for a user",
-        minimum=0,
-        share="a quarter for a sender, or 64 KiB if that is more; messages to groups leave as much"
-        " to friends",
-    )
-    posts: int = setting(
-        10000,
-        "of a user, and of a group, the latest",
-        minimum=1,
-        share="of a group an equal part, and what others leave",
-    )
-    stored: int = setting(
-        268435456,
-        "bytes of messages of a user; then the oldest go",
-        minimum=0,
-        share=ITS_OWN,
-    )
-    invitations: Rate = setting(
-        "60/hour", "people whom a user may invite", kind=kinds.rate, share=ITS_OWN
-    )
+    # Of the board, which declares them itself. Other services had them up to version 0.4.0.
+    friends: int = former_setting(_FORMER.friends, kinds.whole(0))
+    groups: int = former_setting(_FORMER.groups, kinds.whole(0))
+    members: int = former_setting(_FORMER.members, kinds.whole(1))
+    inbox: int = former_setting(_FORMER.inbox, kinds.whole(0))
+    posts: int = former_setting(_FORMER.posts, kinds.whole(1))
+    stored: int = former_setting(_FORMER.stored, kinds.whole(0))
+    invitations: Rate = former_setting(_FORMER.invitations, kinds.rate)
     free_disk: int | str = setting(
         AUTO,
         "bytes free for an SQLite database, below which nobody may send or post; 0: any",
@@ -430,11 +427,35 @@ class Configuration:
         found: T = self.service.get(name_of(section)) or section()
         return found
 
+    def limits_of(self, section: type[Limits] | None) -> Limits:
+        """`[limits]` with the keys that the service adds by `section`, if it adds any: with their
+        defaults if nothing was loaded."""
+        if section is None or isinstance(self.limits, section):
+            return self.limits
+        own = {key: value for name, key, _, value in self.every_key() if name == "limits"}
+        return section(**own)
+
     def every_key(self) -> Iterator[tuple[str, str, Key, Any]]:
-        """Yield each key: its section, its name, its declaration and its value."""
+        """Yield each key: its section, its name, its declaration and its value; of former keys
+        those that are set."""
         for name, section in self.sections().items():
             for key, declared in keys_of(type(section)).items():
-                yield name, key, declared, getattr(section, key)
+                value = getattr(section, key)
+                if not declared.former or self._is_set(name, key, value):
+                    yield name, key, declared, value
+
+    def _is_set(self, section: str, key: str, value: object) -> bool:
+        default = getattr(OWN_SECTIONS[section](), key)
+        return value != default or self.sources.get(f"{section}.{key}", "default") != "default"
+
+    def former_keys(self) -> Iterator[str]:
+        """Yield a line for each key that is set, though services in general no longer have it."""
+        for section, key, declared, _ in self.every_key():
+            if declared.former:
+                yield (
+                    f"{section}.{key} is no key of this service since version 0.5.0, and will be"
+                    " refused by a later one"
+                )
 
 
 OWN_SECTIONS: Mapping[str, type] = {
@@ -467,7 +488,12 @@ def installed_providers(settings: Sequence[type] = ()) -> Iterator[tuple[Plugin,
 
 
 def _of_service(settings: Sequence[type]) -> Mapping[str, type]:
-    return {name_of(section): section for section in settings}
+    return {section_name(section): section for section in settings}
+
+
+def section_name(section: type[Any]) -> str:
+    """The name of a section that a service declares: `limits` if it adds to the framework's."""
+    return name_of(Limits if issubclass(section, Limits) else section)
 
 
 def _check(thing: Any) -> Any:
@@ -512,7 +538,7 @@ class ConfigurationSchema:
         """Suggest a key or section for an unknown one."""
         section, dot, _ = key.partition(".")
         files = [f"{each}_file" for each in self.keys if self.of_secret_file(f"{each}_file")]
-        every = [*self.keys, *files]
+        every = [*(key for key in self.keys if not self.keys[key].former), *files]
         if close := difflib.get_close_matches(key, every if dot else self.sections, 1):
             return f"did you mean {close[0]}?"
         keys = [each for each in every if each.startswith(f"{section}.")]

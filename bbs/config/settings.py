@@ -20,6 +20,7 @@ from typing import Any, TypeVar, get_type_hints, overload
 
 from bbs.config import kinds
 from bbs.config.kinds import Kind
+from bbs.core.values import Rate
 
 T = TypeVar("T")
 
@@ -35,17 +36,20 @@ class _Declared:
     choices: tuple[str, ...]
     handed_on: bool | None
     share: str
+    former: bool = False
 
 
 @dataclass(frozen=True)
 class Key:
     """One key of a section; `handed_on` says whether app servers are told its value, and `share`,
-    of a limit, how much of it one person or address can have."""
+    of a limit, how much of it one person or address can have. A `former` key still counts where it
+    is set, is not told of elsewhere, and goes in a later version."""
 
     kind: Kind[Any]
     help: str
     handed_on: bool
     share: str = ""
+    former: bool = False
 
 
 @overload
@@ -86,8 +90,8 @@ def setting(
 ) -> Any:
     """Declare a key of a section, a field of a frozen dataclass.
 
-    A key is a `bool`, an `int`, a `float`, a `str` or a `tuple[str, ...]`, by the annotation of the
-    field or else by its default.
+    A key is a `bool`, an `int`, a `float`, a `str`, a `Rate` or a `tuple[str, ...]`, by the
+    annotation of the field or else by its default.
 
     :param default: the value where nobody has set the key.
     :param help: what the key is for, in a line for operators.
@@ -108,6 +112,12 @@ def setting(
     hidden = secret or (kind is not None and kind.secret)
     declared = _Declared(help, kind, secret, minimum, tuple(choices), handed_on, share)
     return field(default=default, repr=not hidden, metadata={"setting": declared})
+
+
+def former_setting(default: T, kind: Kind[T]) -> T:
+    """Declare a key that a file of an older version may have, and that is told of no more."""
+    declared = _Declared("of older versions", kind, False, None, (), None, "", former=True)
+    return field(default=default, metadata={"setting": declared})
 
 
 def name_of(section: type[Any]) -> str:
@@ -163,7 +173,7 @@ def _read_key(field: Field[Any], hint: object) -> Key:
     if declared.secret:
         kind = kinds.hidden(kind)
     handed_on = not kind.secret if declared.handed_on is None else declared.handed_on
-    return Key(kind, declared.help, handed_on, declared.share)
+    return Key(kind, declared.help, handed_on, declared.share, declared.former)
 
 
 def _kind_of(declared: _Declared, wanted: object) -> Kind[Any]:
@@ -182,4 +192,6 @@ def _kind_of(declared: _Declared, wanted: object) -> Kind[Any]:
         return kinds.flag
     if wanted in (tuple, tuple[str, ...]):
         return kinds.any_texts
-    raise TypeError("must be a bool, an int, a float, a str or a tuple[str, ...]")
+    if wanted is Rate:
+        return kinds.rate
+    raise TypeError("must be a bool, an int, a float, a str, a Rate or a tuple[str, ...]")

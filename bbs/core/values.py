@@ -167,7 +167,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class Rate:
-    """A limit of `count` attempts in each `period` seconds."""
+    """A limit of `count` attempts in each `period`, in seconds; in configurations `"20/minute"`."""
 
     count: int
     period: float
@@ -205,23 +205,6 @@ class Size:
     def __str__(self) -> str:
         unit = next(unit for unit, length in SIZES.items() if self.bytes % length == 0)
         return f"{self.bytes // SIZES[unit]} {unit}"
-
-
-@dataclass(frozen=True)
-class Quotas:
-    """How much the service keeps of one user, from `[limits]` of the configuration: `friends`,
-    `groups` made, `members` of one group, bytes of messages that wait in an `inbox`, and the latest
-    `posts`. `post_bytes`, the bytes of all posts, is not configurable. `stored` are the bytes of
-    the messages that the user has sent; `invitations` the rate of people whom the user invites."""
-
-    friends: int = 1000
-    groups: int = 100
-    members: int = 1000
-    inbox: int = 16 * 2**20
-    posts: int = 10_000
-    post_bytes: int = 16 * 2**20
-    stored: int = 256 * 2**20
-    invitations: Rate = Rate(60, UNITS["hour"])
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from bbs.config import Configuration, Limits
 from bbs.config.sections import AUTO
 from bbs.core.clock import ServiceClock, service_clock
 from bbs.core.threads import IWorkers
-from bbs.core.values import Policy, Quotas, Tally, Timing, Trouble
+from bbs.core.values import Policy, Tally, Timing, Trouble
 from bbs.delivery.broadcast import Broadcaster
 from bbs.delivery.bus import Bus
 from bbs.delivery.channels import TopicCheck
@@ -325,7 +325,7 @@ def make_controller(
         ),
         workers=workers,
         sweeps=sweeps_of(
-            runtime.service, config.messages.message_retention, sessions_of(config.limits)
+            runtime.service, config.messages.message_retention, sessions_of(runtime.service, config)
         ),
         retention=_retention(runtime),
         heartbeat_interval=config.fleet.heartbeat_interval,
@@ -429,7 +429,7 @@ def make_context(
         on_register=new_account_rule(runtime.service, runtime.config.settings),
         database=runtime.database,
         bus=bus,
-        sessions=sessions_of(limits),
+        sessions=sessions_of(runtime.service, runtime.config),
         wall=runtime.clock,
         tally=Tally(counts=dict.fromkeys(runtime.service.counted, 0)),
         watchers=watchers,
@@ -442,17 +442,10 @@ def make_context(
     )
 
 
-def sessions_of(limits: Limits) -> auth.Sessions:
-    quotas = Quotas(
-        limits.friends,
-        limits.groups,
-        limits.members,
-        limits.inbox,
-        limits.posts,
-        stored=limits.stored,
-        invitations=limits.invitations,
-    )
-    return auth.Sessions(limits.session_ttl, quotas)
+def sessions_of(service: Service, config: Configuration) -> auth.Sessions:
+    """How long sessions live, and the limits for each user."""
+    limits = config.limits_of(service.limits)
+    return auth.Sessions(limits.session_ttl, limits)
 
 
 def line_factory(runtime: Runtime, home: ServerContext) -> LineFactory:

@@ -66,6 +66,7 @@ def notes(config: Configuration, now: float) -> Iterator[str]:
 
     :param now: the time in seconds since the epoch.
     """
+    yield from config.former_keys()
     for key, place in _listening(config):
         if place.is_tls and not references.needed(place.files):
             with suppress(CannotListen):  # A problem.

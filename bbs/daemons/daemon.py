@@ -274,6 +274,8 @@ class Daemon(TwistedService):
         """Begin what daemons in the same process share."""
         if clash := name_clash():
             _log.warn("{clash}", clash=clash)
+        for line in self.config.former_keys():
+            _log.warn("{line}", line=line)
         if watchdog := SystemdWatchdog.from_environ(os.environ, self.reactor):
             self.begin(watchdog)
         if self.config.log.security and self.keeps_security_log:

@@ -13,7 +13,7 @@ from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, T
 import peewee
 
 from bbs.core.errors import NotLoggedIn
-from bbs.core.values import Quotas
+from bbs.core.former import Quotas
 from bbs.rules import placement
 from bbs.storage.database import read_only
 from bbs.storage.models import Place, Server, Session, User
@@ -29,6 +29,7 @@ one ends, so a session that is in use must not seem to be that: its next use aft
 user, which sets `User.seen`, is stored as well."""
 
 DEFAULT_QUOTAS = Quotas()
+"""Of a caller that no server has found."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class Caller:
     `User.id`, and the `name`.
 
     `channel` is the user's own: events on it reach the connections that listen for the user.
-    `quotas` are the limits for each user. The others are for the framework: `server` serves the
+    `quotas` is `[limits]` of the configuration, with the keys that the service adds
+    (`Service.limits`). The others are for the framework: `server` serves the
     user, or None if it does not run; `touch` is the digest of a session whose last use must be
     stored; `answer` is the result of the rule's first question; `session` is the digest of the
     token; `away` says that the user has no place and waits for none; `hearers` are those who listen
@@ -68,7 +70,7 @@ class Caller:
     server: str | None = None
     touch: str | None = None
     answer: _Answer | None = field(default=None, repr=False, compare=False)
-    quotas: Quotas = DEFAULT_QUOTAS
+    quotas: Any = DEFAULT_QUOTAS
     session: str = field(default="", repr=False, compare=False)
     away: bool = False
     hearers: IHearers | None = field(default=None, repr=False, compare=False)
@@ -81,10 +83,10 @@ class Caller:
 
 @dataclass(frozen=True)
 class Sessions:
-    """The seconds that sessions live unused (`[limits] session_ttl`), and the users' quotas."""
+    """The seconds that sessions live unused (`[limits] session_ttl`), and the limits of users."""
 
     ttl: float
-    quotas: Quotas = DEFAULT_QUOTAS
+    quotas: Any = DEFAULT_QUOTAS
 
     @cached_property
     def slack(self) -> float:

@@ -54,7 +54,7 @@ def undeclared_limits(service: Service) -> Mapping[str, str]:
     """
     parts = (
         ("the command", limits_of_commands(service)),
-        ("[limits]", limits_of_keys()),
+        ("[limits]", limits_of_keys(service.limits or Limits)),
         ("the table", limits_of_tables(service)),
     )
     return {
@@ -122,6 +122,8 @@ def limits_of_keys(section: type[Any] = Limits) -> Iterator[Limit]:
     """Each key of `[limits]`, or of another `section`: its default, and how much of it one person
     or address can have."""
     for name, key in keys_of(section).items():
+        if key.former:
+            continue
         missing = "nothing says how much of it one person or address can have: setting(…, share=…)"
         default = getattr(section(), name)
         shown = ", ".join(map(str, default)) if isinstance(default, tuple) else f"{default}"

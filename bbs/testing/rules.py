@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import ClassVar, ParamSpec, TypeVar
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
 import peewee
 from twisted.internet.task import Clock
@@ -22,10 +22,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.commands.extensions import extended
 from bbs.commands.service import Service, new_account_rule
+from bbs.config import Configuration
 from bbs.core.addresses import Address
 from bbs.core.errors import Refusal
 from bbs.core.threads import ILanes
-from bbs.core.values import Quotas, State
+from bbs.core.values import State
 from bbs.rules import accounts, auth, placement
 from bbs.rules.servers import new_id
 from bbs.storage.database import Database
@@ -123,12 +124,14 @@ class DatabaseCase(SynchronousTestCase):
 
 class RulesCase(DatabaseCase):
     """A test with people, who are online on an app server with room for all of them. A test may set
-    other `quotas` before it makes people."""
+    other `quotas` before it makes people: an instance of `Service.limits`."""
 
-    quotas: Quotas = Quotas()
+    quotas: Any = None
 
     def setUp(self) -> None:
         super().setUp()
+        if self.quotas is None:
+            self.quotas = Configuration().limits_of(self.service.limits)
         self.server = self.ready_server(capacity=1000)
 
     @property

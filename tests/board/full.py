@@ -38,8 +38,9 @@ from bbs.board.models import (
 from bbs.board.people.blocks import MOST_BLOCKED
 from bbs.board.people.friendships import MOST_INVITATIONS
 from bbs.board.posts.threads import MOST_FOLLOWED
+from bbs.board.quotas import Quotas
 from bbs.config import App, Configuration, Fleet, Limits
-from bbs.core.values import NAME_LENGTH, Quotas
+from bbs.core.values import NAME_LENGTH
 from bbs.limits.rate_limits import Buckets
 from bbs.rules.accounts import new_channel
 from bbs.storage.database import rows

@@ -14,8 +14,8 @@ from bbs.board.groups import groups
 from bbs.board.messages import expiry, messages
 from bbs.board.models import Delivery, Inbox, InboxShare, MessageRow
 from bbs.board.people import blocks
+from bbs.board.quotas import Quotas
 from bbs.core.threads import ILanes
-from bbs.core.values import Quotas
 from bbs.delivery.feed import Cursor
 from bbs.framework.fast import byte_length
 from bbs.rules.auth import Caller

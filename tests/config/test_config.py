@@ -15,12 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.board import board
 from bbs.board.names import Board
 from bbs.cli import config
 from bbs.config import (
     BrokerConfig,
     ConfigError,
     Configuration,
+    Limits,
+    described,
     kinds,
     load,
     masked,
@@ -602,6 +605,67 @@ class OfTheService(ConfigTestCase):
         self.assertIn("a provider cannot have the name of the section [ec2]", str(error))
 
 
+@dataclass(frozen=True)
+class Walls(Limits):
+    """What a service adds to `[limits]`."""
+
+    posts: int = setting(3, "of a wall", minimum=1, share="all")
+    colours: int = setting(7, "of a wall", share="all")
+
+
+class OfTheLimits(ConfigTestCase):
+    """A service adds keys to `[limits]`; the board's keys were there for every service."""
+
+    def test_beside_the_own_ones(self) -> None:
+        path = self.write("[limits]\ncolours = 8\nmax_line = 100\n")
+        for environ, posts in (({}, 3), ({"BBS_LIMITS_POSTS": "5"}, 5)):
+            limits = load(path, environ, settings=(Walls,)).limits
+            self.assertEqual(limits, Walls(colours=8, posts=posts, max_line=100))
+
+    def test_refusals(self) -> None:
+        for line, said in (
+            ("posts = 0", "limits.posts must be a whole number, 1 or more, not 0"),
+            ("colour = 1", "unknown key limits.colour, did you mean limits.colours?"),
+        ):
+            path = self.write(f"[limits]\n{line}\n")
+            error = self.assertRaises(ConfigError, load, path, {}, settings=(Walls,))
+            self.assertIn(said, str(error))
+
+    def test_app_servers_have_them(self) -> None:
+        config = load(None, {"BBS_LIMITS_COLOURS": "8"}, settings=(Walls,))
+        theirs = self.write(to_toml(config, for_app_servers=True))
+        self.assertEqual(load(theirs, {}, settings=(Walls,)).limits, Walls(colours=8))
+
+    def test_without_a_file(self) -> None:
+        """Tests of services give limits that know no keys of the service."""
+        for limits in (Limits(), Limits(max_line=100)):
+            loaded = Configuration(limits=limits)
+            self.assertEqual(loaded.limits_of(Walls), Walls(max_line=limits.max_line))
+            self.assertIs(loaded.limits_of(None), limits)
+        mine = Walls(colours=8)
+        self.assertIs(Configuration(limits=mine).limits_of(Walls), mine)
+
+    def test_a_former_key_counts_and_is_told_of(self) -> None:
+        path = self.write('[limits]\nfriends = 5\ninvitations = "7/hour"\nposts = 10000\n')
+        config = load(path, {})
+        self.assertEqual((config.limits.friends, config.limits.invitations.count), (5, 7))
+        lines = [line.split(" ")[0] for line in config.former_keys()]
+        self.assertEqual(lines, ["limits.friends", "limits.posts", "limits.invitations"])
+        self.assertEqual(lines, [key for key, *_ in masked(config) if key in lines])
+        theirs = load(self.write(to_toml(config, for_app_servers=True)), {})
+        self.assertEqual(theirs.limits, config.limits)
+        own = load(None, {"BBS_LIMITS_POSTS": "5"}, settings=(Walls,))
+        self.assertEqual([*own.former_keys()], [])
+
+    def test_a_former_key_is_not_told_of_elsewhere(self) -> None:
+        config = load(None, {})
+        self.assertEqual([*config.former_keys()], [])
+        for text in (to_toml(config), described(config)):
+            self.assertNotIn("invitations", text)
+            self.assertIn("free_disk", text)
+        self.assertNotIn("invitations", self.refusal("[limits]\ninvitation = 1\n"))
+
+
 USAGE = """\
 usage: bbs config check FILE
        bbs config keys
@@ -628,7 +692,7 @@ class Command(ConfigTestCase):
         code, out, err = self.run_command("check", path, environ={"BBS_APP_CAPACITY": "3"})
         self.assertEqual((code, err), (0, ""))
         lines = out.splitlines()
-        self.assertEqual(len(lines), len(masked(load(None, {}, settings=(Board,)))))
+        self.assertEqual(len(lines), len(masked(load(None, {}, settings=board.sections))))
         self.assertIn(f'database.url = "mysql://ann:***@db.example:3306/bbs"  # {path}', lines)
         self.assertIn("app.capacity = 3  # BBS_APP_CAPACITY", lines)
         self.assertIn("fleet.spare = 5  # default", lines)
@@ -687,6 +751,6 @@ class Command(ConfigTestCase):
         """Defaults, whatever the environment says, in a text that loads."""
         code, out, err = self.run_command("keys", environ={"BBS_APP_CAPACITY": "3"})
         self.assertEqual((code, err), (0, ""))
-        defaults = load(None, {}, settings=(Board,))
-        self.assertEqual(load(self.write(out), {}, settings=(Board,)), defaults)
+        defaults = load(None, {}, settings=board.sections)
+        self.assertEqual(load(self.write(out), {}, settings=board.sections), defaults)
         self.assertIn("capacity = 10                        # users that one app server takes", out)

@@ -100,7 +100,7 @@ class NoSections(SynchronousTestCase):
             (int, setting(0, "x", minimum=1), "has a default that is not a whole number, 1 or"),
             (str, setting("", "x", minimum=1), "has a minimum, so it must be a number"),
             (int, setting(1, "x", choices=("a",)), "has choices, so it must be a str"),
-            (bytes, setting(b"", "x"), "must be a bool, an int, a float, a str or a tuple"),
+            (bytes, setting(b"", "x"), "must be a bool, an int, a float, a str, a Rate or a tuple"),
         ):
             self.assertIn(f"the section Section: key {wrong}", self.refusal(key=(kind, value)))
         self.assertIn("Key must be in lower case", self.refusal(Key=(int, setting(1, "x"))))

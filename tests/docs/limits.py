@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from bbs.board import board
+from bbs.board.quotas import Quotas
 from bbs.testing.limits import Limit, limits_of_commands, limits_of_keys, limits_of_tables
 from tests.paths import CHECKOUT
 
@@ -29,7 +30,9 @@ def page(written: str) -> str:
             ("command", "commands", "deliveries", "grows by, or why it does not"),
             limits_of_commands(board),
         ),
-        "keys": _table(("key", "by default", "one person's or address's share"), limits_of_keys()),
+        "keys": _table(
+            ("key", "by default", "one person's or address's share"), limits_of_keys(Quotas)
+        ),
         "tables": _table(
             ("table", "rows at most", "of each", "one person's share"), limits_of_tables(board)
         ),

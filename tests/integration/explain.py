@@ -41,9 +41,10 @@ from bbs.board.models import (
 )
 from bbs.board.people import blocks, friendships
 from bbs.board.posts import post_shares, posts, threads, unread, user_stats
+from bbs.board.quotas import Quotas
 from bbs.board.walks import Walk
 from bbs.core.errors import Refusal
-from bbs.core.values import DrainCause, Instance, LossCause, Quotas, State, Tally
+from bbs.core.values import DrainCause, Instance, LossCause, State, Tally
 from bbs.delivery.feed import Cursor
 from bbs.rules import (
     accounts,

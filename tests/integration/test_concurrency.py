@@ -27,8 +27,9 @@ from bbs.board.models import (
 )
 from bbs.board.people import blocks, friendships
 from bbs.board.posts import posts, threads, unread
+from bbs.board.quotas import Quotas
 from bbs.board.service import forget_user
-from bbs.core.values import DrainCause, LossCause, Quotas, Tally
+from bbs.core.values import DrainCause, LossCause, Tally
 from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, auth, fleet_admin, fleet_transitions, membership, placement
 from bbs.rules.auth import Caller

@@ -37,10 +37,15 @@ from bbs.framework import (
     new_channel,
     paged,
     read_only,
+    setting,
 )
 from bbs.framework.fast import asks, by_index, long_read, question, statement, together
 from bbs.framework.limits import costs, stores_text
 from bbs.framework.names import as_stored, normalized
+
+GROUPS = setting(100, "made by a user", minimum=0, share="all: it is nobody else's")
+MEMBERS = setting(1000, "of a group", minimum=1, share="one membership in a group")
+"""Keys of `[limits]`."""
 
 KIND = "group"  # Of the channels of groups.
 

@@ -32,7 +32,7 @@ from bbs.board.models import (
     padded,
 )
 from bbs.board.people import blocks, relationships
-from bbs.framework import Caller, Place, User, read_only
+from bbs.framework import Caller, Place, User, read_only, setting
 from bbs.framework.fast import (
     EachAlone,
     asks,
@@ -46,6 +46,21 @@ from bbs.framework.fast import (
 from bbs.framework.feeds import BATCH, FETCHED_BYTES, Cursor, FirstEvents, Mailbox, Stored
 from bbs.framework.limits import costs, stores_text
 from bbs.framework.names import as_stored
+
+INBOX = setting(
+    16 * 2**20,
+    "bytes that wait for a user",
+    minimum=0,
+    share="a quarter for a sender, or 64 KiB if that is more; messages to groups leave as much to"
+    " friends",
+)
+STORED = setting(
+    256 * 2**20,
+    "bytes of messages of a user; then the oldest go",
+    minimum=0,
+    share="all: it is nobody else's",
+)
+"""Keys of `[limits]`."""
 
 DELIVERED_AT_ONCE = 1000  # deliveries of several messages to groups that one call adds
 

@@ -21,7 +21,18 @@ from bbs.board.models import (
     padded,
 )
 from bbs.board.people import blocks, heard, relationships
-from bbs.framework import Caller, Page, Part, Place, User, is_here, last_use, paged, read_only
+from bbs.framework import (
+    Caller,
+    Page,
+    Part,
+    Place,
+    User,
+    is_here,
+    last_use,
+    paged,
+    read_only,
+    setting,
+)
 from bbs.framework.fast import (
     ListCall,
     asks,
@@ -32,8 +43,14 @@ from bbs.framework.fast import (
     statement,
     together,
 )
-from bbs.framework.limits import costs, price_of
+from bbs.framework.limits import Rate, costs, price_of
 from bbs.framework.names import as_stored
+
+FRIENDS = setting(1000, "of a user", minimum=0, share="all: it is nobody else's")
+INVITATIONS = setting(
+    Rate.parse("60/hour"), "people whom a user may invite", share="all: it is nobody else's"
+)
+"""Keys of `[limits]`."""
 
 MOST_INVITATIONS = 100  # unanswered invitations of one user, and of others to one user
 

@@ -24,7 +24,7 @@ from bbs.board.models import (
     padded,
 )
 from bbs.board.walks import Walk
-from bbs.framework import Caller, Page, Part, Place, User, paged
+from bbs.framework import Caller, Page, Part, Place, User, paged, setting
 from bbs.framework.fast import (
     EachAlone,
     EncodedList,
@@ -40,9 +40,19 @@ from bbs.framework.fast import (
     statement,
     together,
 )
-from bbs.framework.limits import Quotas, costs, stores_text
+from bbs.framework.limits import costs, stores_text
 
 Row = tuple[Any, ...]  # a post: its id, its author, its text, and when it was stored
+
+POSTS = setting(
+    10_000,
+    "of a user, and of a group, the latest",
+    minimum=1,
+    share="of a group an equal part, and what others leave",
+)
+"""A key of `[limits]`."""
+
+MOST_BYTES = 16 * 2**20  # Of all posts of one user.
 
 POSTS_AT_ONCE = LENGTHS[-1]  # posts that one transaction removes: each may change an inbox
 
@@ -130,8 +140,8 @@ def check(caller: Caller, text: str) -> NewPost:
 
 def new_post(caller: Caller, text: str, count: int, size: int) -> NewPost:
     """Make a post of somebody who has `count` posts of `size` bytes."""
-    quotas, own = caller.quotas, len(text.encode())
-    is_near = count + NEAR >= quotas.posts or size + own + NEAR_BYTES >= quotas.post_bytes
+    most, own = caller.quotas.posts, len(text.encode())
+    is_near = count + NEAR >= most or size + own + NEAR_BYTES >= MOST_BYTES
     return NewPost(caller, text, own, is_near)
 
 
@@ -189,10 +199,10 @@ def store(
         *looks,
     )
     numbers, counted, *found = results[len(locks) :]
-    quotas = posts[0].writer.quotas
+    most = posts[0].writer.quotas.posts
     for writer, [(count, size)] in zip(near, counted, strict=True):
-        if count > quotas.posts or size > quotas.post_bytes:
-            _remove_oldest(writer, count, size, quotas)
+        if count > most or size > MOST_BYTES:
+            _remove_oldest(writer, count, size, most)
     return Stored(numbers, results[: len(locks)], found)
 
 
@@ -436,15 +446,15 @@ class _Kept(NamedTuple):
     thread: int | None = None
 
 
-def _remove_oldest(writer: int, count: int, size: int, quotas: Quotas) -> None:
-    """Remove the oldest of the writer's `count` posts, of `size` bytes, beyond the quotas:
+def _remove_oldest(writer: int, count: int, size: int, most: int) -> None:
+    """Remove the oldest of the writer's `count` posts, of `size` bytes, beyond the `most` posts:
     `MOST_REMOVED` at the most, but never the newest post."""
     removed: list[_Kept] = []
     freed, at_once = 0, OLDEST_AT_ONCE
     while oldest := _oldest(writer, removed[-1].number if removed else 0, at_once):
         for each in oldest:
             left = count - len(removed)
-            fit = left <= quotas.posts and size - freed <= quotas.post_bytes
+            fit = left <= most and size - freed <= MOST_BYTES
             if left <= 1 or fit or len(removed) == MOST_REMOVED:
                 break
             removed.append(each)

@@ -23,7 +23,8 @@ from bbs.board.models import (
 )
 from bbs.board.people import blocks, friendships
 from bbs.board.posts import posts
-from bbs.core.values import Quotas, Rate
+from bbs.board.quotas import Quotas
+from bbs.core.values import Rate
 from bbs.rules import accounts, auth
 from bbs.rules.auth import Caller, asked_by
 from bbs.rules.pagination import Page

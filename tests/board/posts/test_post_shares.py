@@ -15,7 +15,7 @@ from bbs.board import service
 from bbs.board.groups import groups
 from bbs.board.models import Contribution, Group, Inbox, PostRow, RemovedPost
 from bbs.board.posts import post_shares, threads, unread, user_stats
-from bbs.core.values import Quotas
+from bbs.board.quotas import Quotas
 from bbs.rules import accounts
 from bbs.rules.auth import Caller
 from bbs.storage.database import rows

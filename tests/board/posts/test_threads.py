@@ -23,10 +23,10 @@ from bbs.board.models import (
 )
 from bbs.board.people import blocks, friendships
 from bbs.board.posts import posts, threads, unread, user_stats
+from bbs.board.quotas import Quotas
 from bbs.framework import Caller, Page, read_only
 from bbs.framework.fast import rows
 from bbs.rules import accounts
-from bbs.rules.auth import Quotas
 from bbs.storage.models import User
 from bbs.testing import MemoryService, Peer
 from tests.database_case import RulesCase, on_both_databases

@@ -26,9 +26,9 @@ from bbs.board.models import (
 )
 from bbs.board.people import blocks, friendships
 from bbs.board.posts import posts, unread
+from bbs.board.quotas import Quotas
 from bbs.core.errors import Refusal
 from bbs.core.threads import ILanes
-from bbs.core.values import Quotas
 from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, auth
 from bbs.rules.auth import Caller
@@ -514,7 +514,8 @@ class Posting(BulkCase):
         self.assertEqual(self.kept(self.cat), ["first"])
 
     def test_by_bytes(self) -> None:
-        self.limit(Quotas(post_bytes=10))
+        self.patch(posts, "MOST_BYTES", 10)
+        self.limit(Quotas())
         ann, bob = self.ann, self.bob
         self.post(*[(ann, text) for text in ("123", "456", "üü", "78")], (bob, "12345678901"))
         self.assertEqual(self.kept(ann), ["456", "üü", "78"])

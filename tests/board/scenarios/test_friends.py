@@ -7,7 +7,8 @@ from dataclasses import replace
 from bbs.board import errors
 from bbs.board.models import Relationship
 from bbs.board.people import blocks, friendships, heard, relationships
-from bbs.core.values import Quotas, Rate
+from bbs.board.quotas import Quotas
+from bbs.core.values import Rate
 from bbs.rules import accounts, auth
 from bbs.rules.auth import Caller
 from tests.board.crowds import relate

@@ -6,7 +6,8 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -17,9 +18,10 @@ from bbs.board.messages import expiry, messages
 from bbs.board.models import Delivery, Group, Inbox, Membership, MessageRow, PostRow, Relationship
 from bbs.board.people import friendships
 from bbs.board.posts import posts
+from bbs.board.quotas import Quotas
 from bbs.config import Configuration, Limits
-from bbs.core.values import Quotas
-from bbs.daemons.composition import sessions_of
+from bbs.config.settings import keys_of
+from bbs.core.former import Quotas as Former
 from bbs.delivery.feed import Cursor, Stored
 from bbs.rules import accounts, auth
 from bbs.rules.auth import Costs, costs_of
@@ -340,7 +342,8 @@ class Posts(RulesCase):
         self.assertEqual(self.kept(self.ann), ["2", "3", "4"])
 
     def test_by_bytes(self) -> None:
-        ann = replace(self.ann, quotas=Quotas(post_bytes=10))
+        self.patch(posts, "MOST_BYTES", 10)
+        ann = replace(self.ann, quotas=Quotas())
         for text in ("123", "456", "üü", "78"):
             self.call(posts.post, ann, text)
         self.assertEqual(self.kept(ann), ["456", "üü", "78"])
@@ -348,7 +351,8 @@ class Posts(RulesCase):
         self.assertEqual(self.kept(ann), ["123456789"])
 
     def test_the_last_one_stays(self) -> None:
-        ann = replace(self.ann, quotas=Quotas(post_bytes=10))
+        self.patch(posts, "MOST_BYTES", 10)
+        ann = replace(self.ann, quotas=Quotas())
         self.call(posts.post, ann, "12345678901")
         self.call(posts.post, ann, "12345678902")
         self.assertEqual(self.kept(ann), ["12345678902"])
@@ -530,7 +534,7 @@ class Configured(SynchronousTestCase):
     """What operators say of it reaches the rules, and what is refused has a code."""
 
     def test_every_one_of_them(self) -> None:
-        limits = Limits(friends=1, groups=1, members=1, inbox=5, posts=2, stored=330)
+        limits = Quotas(friends=1, groups=1, members=1, inbox=5, posts=2, stored=330)
         service = MemoryService(board, config=Configuration(limits=limits))
         self.addCleanup(service.close)
         ann, bob, cat = service.people("ann", "bob", "cat").values()
@@ -556,9 +560,18 @@ class Configured(SynchronousTestCase):
         self.assertEqual([each["message"] for each in read], ["1", "2"])
 
     def test_what_is_not_said(self) -> None:
-        """The defaults of the configuration are those of the rules."""
-        self.assertEqual(sessions_of(Limits()).quotas, Quotas())
-        self.assertEqual(Quotas(), Quotas(1000, 100, 1000, 16 * 2**20, 10_000, 16 * 2**20))
+        """The board's keys of `[limits]` and their defaults are those that every service had."""
+        former = Former()
+        ours = Quotas()
+        kept: Any = {
+            each.name: getattr(ours, each.name, posts.MOST_BYTES) for each in fields(former)
+        }
+        self.assertEqual(former, Former(**kept))
+        self.assertEqual(Former(), Former(1000, 100, 1000, 16 * 2**20, 10_000, 16 * 2**20))
+
+    def test_in_the_order_in_which_operators_read_them(self) -> None:
+        self.assertEqual([*keys_of(Quotas)], [*keys_of(Limits)])
+        self.assertFalse(any(key.former for key in keys_of(Quotas).values()))
 
 
 class Prices(SynchronousTestCase):

@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from bbs.board import board
+from bbs.board.quotas import Quotas
 from bbs.config import Configuration, Limits, load
 from bbs.config.sections import Fleet
 from bbs.core.addresses import ListeningPlace
@@ -26,6 +27,7 @@ from bbs.daemons import fleet
 from bbs.daemons.composition import admission_of
 from bbs.daemons.daemon import Daemon
 from bbs.daemons.login import LoginServerDaemon
+from bbs.framework import Service
 from bbs.rules import membership
 from bbs.rules.membership import Member
 from bbs.storage.database import ConnectionLimit, Database, connection_limit
@@ -48,20 +50,38 @@ class Advice(SynchronousTestCase):
 
     def said(self, *hosts: IAddress, minimum: int = 1) -> list[str]:
         """What a server says that listens there."""
+        said = self.log()
+        config = Configuration(limits=Limits(password_minimum=minimum))
+        server = LoginServerDaemon(
+            board, config, self.mktemp(), cast("IReactor", Clock()), said.append
+        )
+        server.advise(cast("list[IListeningPort]", [Port(host) for host in hosts]))
+        return said
+
+    def log(self) -> list[str]:
+        """The lines of the log from now on."""
         said: list[str] = []
 
         @implementer(ILogObserver)
         def observe(event: LogEvent) -> None:
             said.append(formatEvent(event))
 
-        config = Configuration(limits=Limits(password_minimum=minimum))
-        server = LoginServerDaemon(
-            board, config, self.mktemp(), cast("IReactor", Clock()), said.append
-        )
         globalLogPublisher.addObserver(observe)
         self.addCleanup(globalLogPublisher.removeObserver, observe)
-        server.advise(cast("list[IListeningPort]", [Port(host) for host in hosts]))
         return said
+
+    def test_of_a_key_that_its_service_has_no_more(self) -> None:
+        """In one line when the process begins; the board still has it."""
+        for service, limits, count in (
+            (Service("lobby"), Limits(friends=5), 1),
+            (board, Quotas(friends=5), 0),
+        ):
+            config = Configuration(limits=limits)
+            said = self.log()
+            LoginServerDaemon(
+                service, config, self.mktemp(), cast("IReactor", Clock()), said.append
+            )._begin_process()
+            self.assertEqual(sum("limits.friends is no key" in line for line in said), count)
 
     def test_in_one_line(self) -> None:
         everywhere = (IPv4Address("TCP", "0.0.0.0", 22222), IPv6Address("TCP", "::", 22222))

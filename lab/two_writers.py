@@ -20,7 +20,7 @@ from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred, gatherResults
 
 from bbs.board.messages import messages
-from bbs.board.models import Delivery, Inbox, MessageRow
+from bbs.board.messages.tables import Delivery, Inbox, MessageRow
 from bbs.board.people import friendships
 from bbs.board.service import board
 from bbs.commands.extensions import extended

@@ -22,7 +22,7 @@ import peewee
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
-from bbs.board.models import Delivery, Inbox, MessageRow
+from bbs.board.messages.tables import Delivery, Inbox, MessageRow
 from bbs.board.people import friendships
 from bbs.commands.service import Service
 from bbs.rules.auth import Caller

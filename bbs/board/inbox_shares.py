@@ -19,7 +19,7 @@ from typing import Any
 
 import peewee
 
-from bbs.board.models import Inbox, InboxShare
+from bbs.board.messages.tables import Inbox, InboxShare
 from bbs.framework.fast import statement
 
 PARTS = 4  # of an inbox, of which one sender has one

@@ -16,7 +16,8 @@ from typing import Any
 import peewee
 
 from bbs.board import inbox_shares
-from bbs.board.models import LAST_ID, Delivery, Inbox, MessageRow, chunks, padded
+from bbs.board.lists import LAST_ID, chunks, padded
+from bbs.board.messages.tables import Delivery, Inbox, MessageRow
 from bbs.framework import for_update
 from bbs.framework.fast import byte_length, statement, together
 

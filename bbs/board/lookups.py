@@ -12,9 +12,10 @@ from collections.abc import Mapping
 import peewee
 
 from bbs.board.groups.groups import channel_of
-from bbs.board.models import Group, Membership, Relationship
+from bbs.board.groups.tables import Group, Membership
 from bbs.board.people import blocks
 from bbs.board.people.relationships import are_friends as are_friends
+from bbs.board.people.tables import Relationship
 from bbs.framework import Place, User
 from bbs.framework.fast import statement
 from bbs.framework.names import as_stored

@@ -4,16 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import peewee
 
-from bbs.board import errors, inboxes
-from bbs.board.models import Skeleton, padded, skeleton_digests
+from bbs.board import inboxes
+from bbs.board.lists import padded
 from bbs.board.people import former
-from bbs.framework import User, for_update, setting
+from bbs.board.people.errors import LooksLikeAnother
+from bbs.framework import Table, User, for_update, setting
 from bbs.framework.fast import statement, together
+from bbs.framework.limits import Bound
+from bbs.framework.names import skeletons
 
 REFUSE = "refuse"
+
+
+class Skeleton(Table):
+    """What the name of `user` looks like: each of its skeletons, as `skeleton_digests` has them. An
+    account that a server of version 5 makes while it runs beside has none."""
+
+    digest = peewee.CharField(32)
+    user = peewee.ForeignKeyField(User, on_delete="CASCADE")
+
+    class Meta:
+        bound = Bound("two", of="account")
+        primary_key = peewee.CompositeKey("digest", "user")
+
+
+def skeleton_digests(name: str) -> Sequence[str]:
+    """Digests of the skeletons of `name`, which may be longer than a database's key."""
+    texts = [each.encode("utf-8", "replace") for each in sorted(skeletons(name))]
+    return [blake2b(each, digest_size=16).hexdigest() for each in texts]
 
 
 @dataclass(frozen=True)
@@ -43,7 +65,7 @@ def on_register(user: int, settings: Board = _DEFAULTS) -> None:
     # Two registrations at once have both stored theirs by now: one waits here for the other, or
     # loses a deadlock, and runs again.
     if settings.lookalikes == REFUSE and _others(padded(digests), user):
-        raise errors.LooksLikeAnother(name)
+        raise LooksLikeAnother(name)
     if blocked:
         former.begin_again(user, name)
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from bbs.board import CLIENT, announcements, models, names, operating
+from bbs.board import CLIENT, names
+from bbs.board.announcements import operators as of_announcements
+from bbs.board.announcements import rules as announcements
 from bbs.board.commands import EVENTS, commands
 from bbs.board.groups import empty_groups, groups
+from bbs.board.groups import operators as of_groups
 from bbs.board.messages import expiry, messages
 from bbs.board.messages.commands import MESSAGES
+from bbs.board.migrations import MODELS, OLDEST, STEPS, VERSION
 from bbs.board.people import former, friendships, heard
+from bbs.board.posts import operators as of_posts
 from bbs.board.posts import posts, user_stats
 from bbs.board.quotas import Quotas
 from bbs.framework import Service
@@ -41,10 +46,10 @@ board = Service(
     "bbs",
     commands=(commands,),
     events=EVENTS,
-    models=models.MODELS,
-    version=models.VERSION,
-    steps=models.STEPS,
-    oldest=models.OLDEST,
+    models=MODELS,
+    version=VERSION,
+    steps=STEPS,
+    oldest=OLDEST,
     feed=Feed(
         messages.open_mailbox,
         messages.fetch,
@@ -65,9 +70,13 @@ board = Service(
     person=user_stats.of_person,
     greeting="bbs, a bulletin board.",
     client=CLIENT,
-    subcommands=operating.SUBCOMMANDS,
-    lists=(operating.ANNOUNCEMENTS, operating.GROUPS),
-    acts=(operating.REMOVE_POST,),
+    subcommands={
+        **of_announcements.SUBCOMMANDS,
+        **of_groups.SUBCOMMANDS,
+        **of_posts.SUBCOMMANDS,
+    },
+    lists=(of_announcements.ANNOUNCEMENTS, of_groups.GROUPS),
+    acts=(of_posts.REMOVE_POST,),
     counters=(
         Counter(
             MESSAGES,

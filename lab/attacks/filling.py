@@ -12,17 +12,10 @@ from pathlib import Path
 import peewee
 
 from bbs.board import board
-from bbs.board.models import (
-    Contribution,
-    Delivery,
-    Group,
-    Inbox,
-    Membership,
-    MessageRow,
-    PostRow,
-    Relationship,
-    RemovedPost,
-)
+from bbs.board.groups.tables import Group, Membership
+from bbs.board.messages.tables import Delivery, Inbox, MessageRow
+from bbs.board.people.tables import Relationship
+from bbs.board.posts.tables import Contribution, PostRow, RemovedPost
 from bbs.core.values import NAME_LENGTH
 from bbs.limits.password_hashing import OWASP
 from bbs.rules.accounts import new_channel

@@ -333,8 +333,8 @@ def _shared_invitations() -> None:
 
 def _shared_posts() -> None:
     """Beyond its quota, the oldest posts of a group go, whoever wrote them."""
-    from bbs.board.models import Contribution
     from bbs.board.posts import post_shares
+    from bbs.board.posts.tables import Contribution
     from bbs.storage.database import rows
 
     def oldest(group: int, found: object, over: int) -> list[int]:

@@ -11,7 +11,10 @@ from itertools import islice
 import peewee
 
 from bbs.board import board
-from bbs.board.models import Group, Inbox, Membership, MessageRow, PostRow, Relationship
+from bbs.board.groups.tables import Group, Membership
+from bbs.board.messages.tables import Inbox, MessageRow
+from bbs.board.people.tables import Relationship
+from bbs.board.posts.tables import PostRow
 from bbs.limits.password_hashing import OWASP
 from bbs.rules.accounts import new_channel
 from bbs.storage import migrations, models

@@ -27,7 +27,8 @@ from typing import Any
 from twisted.internet.stdio import StandardIO
 from twisted.protocols.basic import LineReceiver
 
-from bbs.board.models import Group, Membership, Relationship
+from bbs.board.groups.tables import Group, Membership
+from bbs.board.people.tables import Relationship
 from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker, Topics
 from bbs.rules.accounts import new_channel
 from bbs.rules.auth import digest

@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from bbs.board.models import Contribution, Group, Membership, PostRow, Relationship
+from bbs.board.groups.tables import Group, Membership
+from bbs.board.people.tables import Relationship
+from bbs.board.posts.tables import Contribution, PostRow
 from bbs.rules.accounts import new_channel
 from bbs.rules.auth import digest
 from bbs.storage.database import rows

@@ -15,7 +15,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from bbs.board import board
-from bbs.board.models import MessageRow
+from bbs.board.messages.tables import MessageRow
 from bbs.core.clock import TOLERANCE
 from bbs.core.values import State
 from bbs.daemons.composition import sweeps_of

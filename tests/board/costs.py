@@ -29,7 +29,10 @@ from urllib.parse import urlsplit
 from zope.interface import implementer
 
 from bbs.board import board
-from bbs.board.models import Group, MessageRow, PostRow, Relationship
+from bbs.board.groups.tables import Group
+from bbs.board.messages.tables import MessageRow
+from bbs.board.people.tables import Relationship
+from bbs.board.posts.tables import PostRow
 from bbs.config import App, Configuration, Fleet, Limits
 from bbs.core.threads import Done, ILane, ILanes, Work
 from bbs.storage.database import rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bbs.board.models import Relationship
+from bbs.board.people.tables import Relationship
 from tests.rules.crowds import add
 
 

@@ -18,25 +18,14 @@ from unittest import mock
 import peewee
 
 from bbs.board import board
+from bbs.board.announcements.tables import Announcement
 from bbs.board.groups.groups import MOST_JOINED
-from bbs.board.models import (
-    Announcement,
-    Block,
-    Contribution,
-    Delivery,
-    Group,
-    GroupInvitation,
-    Inbox,
-    Membership,
-    MessageRow,
-    PostRow,
-    Relationship,
-    RemovedPost,
-    Status,
-    ThreadReader,
-)
+from bbs.board.groups.tables import Group, GroupInvitation, Membership
+from bbs.board.messages.tables import Delivery, Inbox, MessageRow
 from bbs.board.people.blocks import MOST_BLOCKED
 from bbs.board.people.friendships import MOST_INVITATIONS
+from bbs.board.people.tables import Block, Relationship, Status
+from bbs.board.posts.tables import Contribution, PostRow, RemovedPost, ThreadReader
 from bbs.board.posts.threads import MOST_FOLLOWED
 from bbs.board.quotas import Quotas
 from bbs.config import App, Configuration, Fleet, Limits

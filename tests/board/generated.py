@@ -15,10 +15,13 @@ from enum import Enum
 from inspect import cleandoc
 from typing import Any
 
-from bbs.board import replies
 from bbs.board.commands import EVENTS, IN_HELP
 from bbs.board.groups import commands as groups
+from bbs.board.groups.records import Groups
+from bbs.board.messages.records import History
 from bbs.board.people import commands as people
+from bbs.board.people.records import Presence
+from bbs.board.posts.records import Feed, New, Posts, Published
 from bbs.board.presentation import FIRST, LATER, presentation
 from bbs.commands.service import is_harmless
 from bbs.commands.words import completed
@@ -82,12 +85,12 @@ class BBSClient(BoardClient):
 '''
 
 READ: Mapping[type[Any], tuple[str, str]] = {
-    replies.Feed: ("tuple[Post, ...]", "posts"),
-    replies.Groups: ("tuple[GroupInfo, ...]", "groups"),
-    replies.History: ("tuple[ChatMessage, ...]", "messages"),
-    replies.New: ("News", "news"),
-    replies.Posts: ("tuple[ThreadPost, ...]", "thread_posts"),
-    replies.Presence: ("tuple[Presence, ...]", "presences"),
+    Feed: ("tuple[Post, ...]", "posts"),
+    Groups: ("tuple[GroupInfo, ...]", "groups"),
+    History: ("tuple[ChatMessage, ...]", "messages"),
+    New: ("News", "news"),
+    Posts: ("tuple[ThreadPost, ...]", "thread_posts"),
+    Presence: ("tuple[Presence, ...]", "presences"),
 }
 """What a method gives for a reply that is no list of names, and the property of `Reply` for it."""
 
@@ -187,7 +190,7 @@ def _reading(reply: type[Any] | None) -> tuple[str, str]:
     """What a method gives, and the beginning of its call."""
     if reply is None:
         return "None", "self.do("
-    if reply is replies.Published:
+    if reply is Published:
         return "int", "self._number("
     if reply in READ:
         gives, member = READ[reply]

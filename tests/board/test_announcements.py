@@ -7,8 +7,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import announcements, board
-from bbs.board.models import Announcement
+from bbs.board import board
+from bbs.board.announcements import rules as announcements
+from bbs.board.announcements.tables import Announcement
 from bbs.core.errors import Unavailable
 from bbs.delivery.broadcast import LOOK_INTERVAL
 from bbs.testing import Peer

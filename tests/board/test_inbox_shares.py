@@ -9,10 +9,10 @@ from dataclasses import replace
 import peewee
 from twisted.internet.defer import Deferred
 
-from bbs.board import errors
 from bbs.board.groups import groups
 from bbs.board.messages import expiry, messages
-from bbs.board.models import Delivery, Inbox, InboxShare, MessageRow
+from bbs.board.messages.errors import InboxFull
+from bbs.board.messages.tables import Delivery, Inbox, InboxShare, MessageRow
 from bbs.board.people import blocks
 from bbs.board.quotas import Quotas
 from bbs.core.threads import ILanes
@@ -194,7 +194,7 @@ class Together(SharesCase):
         for done in several[:10]:
             self.successResultOf(done)
         for done in several[10:]:
-            self.failureResultOf(done, errors.InboxFull)
+            self.failureResultOf(done, InboxFull)
         self.successResultOf(other)
         self.assertEqual(self.waiting(self.bob), {"ann": 10 * LONG, "cat": 5})
 
@@ -235,7 +235,7 @@ class AtRandom(SharesCase):
         before = self.waiting(self.bob)
         done: Deferred[object] = self.database.run(messages.send, sender, "bob", text)
         refused: list[object] = []
-        done.addErrback(lambda failure: refused.append(failure.trap(errors.InboxFull)))
+        done.addErrback(lambda failure: refused.append(failure.trap(InboxFull)))
         self.successResultOf(done)
         if refused and not InboxShare.select().where(InboxShare.sender == sender.id).exists():
             self.assertGreater(sum(before.values()) + len(text), INBOX)

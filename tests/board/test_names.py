@@ -10,11 +10,13 @@ from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, models
+from bbs.board import board, migrations
 from bbs.board.groups import groups
+from bbs.board.groups.tables import Group
 from bbs.board.messages import messages
-from bbs.board.models import Group, Inbox, MessageRow, Skeleton
-from bbs.board.names import Board, on_register
+from bbs.board.messages.tables import Inbox, MessageRow
+from bbs.board.migrations import _fill_skeletons
+from bbs.board.names import Board, Skeleton, on_register
 from bbs.board.people import friendships
 from bbs.config import load
 from bbs.rules import accounts
@@ -120,9 +122,9 @@ class Lookalikes(RulesCase):
         self.people("ann", "bob", "Ian", "cat", "dan")
         before = self.stored()
         Skeleton.delete().execute()
-        with mock.patch.object(models, "USERS_AT_ONCE", 2):
-            models._fill_skeletons()
-            models._fill_skeletons()
+        with mock.patch.object(migrations, "USERS_AT_ONCE", 2):
+            _fill_skeletons()
+            _fill_skeletons()
         self.assertEqual(self.stored(), before)
         self.assertEqual(len(before), 6)
         self.is_refused("lan")

@@ -12,10 +12,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from bbs import cli
-from bbs.board import announcements, operating
-from bbs.board.groups import groups
-from bbs.board.models import LAST_ID, Announcement, Contribution, Group, Inbox, PostRow, RemovedPost
+from bbs.board.announcements import rules as announcements
+from bbs.board.announcements.tables import Announcement
+from bbs.board.groups import groups, operators
+from bbs.board.groups.tables import Group
+from bbs.board.lists import LAST_ID
+from bbs.board.messages.tables import Inbox
 from bbs.board.posts import posts
+from bbs.board.posts.tables import Contribution, PostRow, RemovedPost
 from bbs.cli import Program
 from bbs.rules import fleet_admin
 from tests.cli.case import CommandCase
@@ -184,7 +188,7 @@ class Groups(OperatingCase, RulesCase):
         self.assertEqual(self.said("group", "list", "--json"), "[]\n")
 
     def test_a_long_list(self) -> None:
-        self.patch(operating, "GROUPS_AT_ONCE", 2)
+        self.patch(operators, "GROUPS_AT_ONCE", 2)
         for number in range(5):
             self.call(groups.create, self.ann, f"g{number}")
         listed = json.loads(self.said("group", "list", "--json"))
@@ -192,7 +196,7 @@ class Groups(OperatingCase, RulesCase):
 
     def on_page(self, search: str = "", behind: str = "", limit: int = 9) -> list[Any]:
         """The rows of the page's list."""
-        rows = self.call(operating.GROUPS.rows, NOW, search, behind, limit)
+        rows = self.call(operators.GROUPS.rows, NOW, search, behind, limit)
         return [(each.key, each.cells[1:], each.position) for each in rows]
 
     def test_the_pages_list_has_the_latest_first(self) -> None:

@@ -11,7 +11,7 @@ import peewee
 import pymysql
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board.models import Group
+from bbs.board.groups.tables import Group
 from bbs.cli import offline
 from bbs.cli.offline import open_folder
 from bbs.config import ConfigError

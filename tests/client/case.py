@@ -17,9 +17,11 @@ from zope.interface import implementer
 
 from bbs.board import BBSClient, board
 from bbs.board.groups import groups
+from bbs.board.groups.tables import Group
 from bbs.board.messages import messages
-from bbs.board.models import Group, MessageRow, PostRow
+from bbs.board.messages.tables import MessageRow
 from bbs.board.people import friendships
+from bbs.board.posts.tables import PostRow
 from bbs.client import Address, ClientError
 from bbs.commands.service import Service
 from bbs.config import App, Configuration, Fleet, Limits

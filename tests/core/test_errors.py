@@ -6,7 +6,10 @@ import re
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import errors as board
+from bbs.board.groups import errors as of_groups
+from bbs.board.messages import errors as of_messages
+from bbs.board.people import errors as of_people
+from bbs.board.posts import errors as of_posts
 from bbs.commands import context
 from bbs.commands.context import AskLoginServer, Moved
 from bbs.core import errors
@@ -20,6 +23,8 @@ from bbs.protocols.line import interfaces
 from bbs.rules import accounts, pagination
 from bbs.rules.accounts import AccountSuspended
 from tests.paths import CHECKOUT
+
+BOARD = (of_people, of_groups, of_messages, of_posts)
 
 CODES = (CHECKOUT / "docs/client-authors.md").read_text()
 """Where authors of clients look them up."""
@@ -39,40 +44,40 @@ class Words(SynchronousTestCase):
             (accounts.PasswordTooLong(), "Password too long", "password-too-long"),
             (AccountSuspended(), "This account is suspended", "account-suspended"),
             (errors.WrongCredentials(), "No such user or password error", "wrong-credentials"),
-            (board.NoSuchUser("bob"), "bob does not exist", "no-such-user"),
-            (board.InvitesSelf(), "You cannot invite yourself", "invites-self"),
-            (board.AlreadyFriends("bob"), "bob is already your friend", "already-friends"),
-            (board.AlreadyInvited(), "Already invited", "already-invited"),
-            (board.InvitedBy("bob"), "bob has invited you", "invited-by"),
-            (board.NotInvitedBy("bob"), "bob did not invite you", "not-invited-by"),
-            (board.TakesNothing("bob"), "bob takes nothing from you", "takes-nothing"),
-            (board.YouHaveBlocked("bob"), "You have blocked bob", "you-have-blocked"),
-            (board.BlocksSelf(), "You cannot block yourself", "blocks-self"),
-            (board.TooManyBlocked(), "You have blocked too many", "too-many-blocked"),
-            (board.NotBlocked("bob"), "bob is not blocked", "not-blocked"),
-            (board.NoSuchFriend(), "No such user exist", "no-such-user"),
-            (board.NotFriends("bob"), "bob is not your friend", "not-friends"),
-            (board.NotOnline("bob"), "bob is not online", "not-online"),
-            (board.InvalidGroup(), "Invalid group", "invalid-group"),
-            (board.GroupExists("go"), "go already exist", "group-exists"),
-            (board.NoSuchGroup("go"), "go does not exist", "no-such-group"),
-            (board.AlreadyMember("go"), "Already a member of go", "already-member"),
-            (board.NoSuchTarget(), "No such group exist", "no-such-group"),
-            (board.NoSuchPost(), "No such post", "no-such-post"),
-            (board.NotYourPost(), "Not your post", "not-your-post"),
-            (board.PrivateGroup("go"), "go is private", "private-group"),
-            (board.NotTheOwner("go"), "You do not own go", "not-the-owner"),
-            (board.TopicTooLong(9), "A topic has at most 9 characters", "topic-too-long"),
+            (of_people.NoSuchUser("bob"), "bob does not exist", "no-such-user"),
+            (of_people.InvitesSelf(), "You cannot invite yourself", "invites-self"),
+            (of_people.AlreadyFriends("bob"), "bob is already your friend", "already-friends"),
+            (of_people.AlreadyInvited(), "Already invited", "already-invited"),
+            (of_people.InvitedBy("bob"), "bob has invited you", "invited-by"),
+            (of_people.NotInvitedBy("bob"), "bob did not invite you", "not-invited-by"),
+            (of_people.TakesNothing("bob"), "bob takes nothing from you", "takes-nothing"),
+            (of_people.YouHaveBlocked("bob"), "You have blocked bob", "you-have-blocked"),
+            (of_people.BlocksSelf(), "You cannot block yourself", "blocks-self"),
+            (of_people.TooManyBlocked(), "You have blocked too many", "too-many-blocked"),
+            (of_people.NotBlocked("bob"), "bob is not blocked", "not-blocked"),
+            (of_messages.NoSuchFriend(), "No such user exist", "no-such-user"),
+            (of_people.NotFriends("bob"), "bob is not your friend", "not-friends"),
+            (of_messages.NotOnline("bob"), "bob is not online", "not-online"),
+            (of_groups.InvalidGroup(), "Invalid group", "invalid-group"),
+            (of_groups.GroupExists("go"), "go already exist", "group-exists"),
+            (of_groups.NoSuchGroup("go"), "go does not exist", "no-such-group"),
+            (of_groups.AlreadyMember("go"), "Already a member of go", "already-member"),
+            (of_groups.NoSuchTarget(), "No such group exist", "no-such-group"),
+            (of_posts.NoSuchPost(), "No such post", "no-such-post"),
+            (of_posts.NotYourPost(), "Not your post", "not-your-post"),
+            (of_groups.PrivateGroup("go"), "go is private", "private-group"),
+            (of_groups.NotTheOwner("go"), "You do not own go", "not-the-owner"),
+            (of_groups.TopicTooLong(9), "A topic has at most 9 characters", "topic-too-long"),
             (
-                board.AcceptsNoMessages("bob"),
+                of_groups.AcceptsNoMessages("bob"),
                 "bob does not accept messages from you",
                 "takes-nothing",
             ),
-            (board.IsMember("bob", "go"), "bob is already a member of go", "is-member"),
-            (board.IsNotMember("bob", "go"), "bob is not a member of go", "is-not-member"),
-            (board.KicksSelf(), "You cannot remove yourself, leave the group", "kicks-self"),
-            (board.AlreadyOwner("go"), "You own go already", "already-owner"),
-            (board.NotMember("go"), "You are not the member of go", "not-member"),
+            (of_groups.IsMember("bob", "go"), "bob is already a member of go", "is-member"),
+            (of_groups.IsNotMember("bob", "go"), "bob is not a member of go", "is-not-member"),
+            (of_groups.KicksSelf(), "You cannot remove yourself, leave the group", "kicks-self"),
+            (of_groups.AlreadyOwner("go"), "You own go already", "already-owner"),
+            (of_groups.NotMember("go"), "You are not the member of go", "not-member"),
             (errors.TooManyAttempts(7), "Too many attempts, try again in 7 s", "too-many-attempts"),
             (TooManyListeners(16), "You listen on 16 connections already", "too-many-listeners"),
             (errors.Unavailable(), "Service unavailable, try again", "unavailable"),
@@ -85,8 +90,9 @@ class Words(SynchronousTestCase):
             self.assertIn(f"`{code}`", CODES)
 
     def test_which_are_limits(self) -> None:
-        every = [value for value in vars(board).values() if isinstance(value, type)]
-        every += [value for value in vars(errors).values() if isinstance(value, type)]
+        modules = (*BOARD, errors)
+        every = [each for module in modules for each in vars(module).values()]
+        every = [each for each in every if isinstance(each, type)]
         limits = {each.code for each in every if issubclass(each, Refusal) and each.limit}
         self.assertEqual(
             limits,
@@ -111,7 +117,7 @@ class Words(SynchronousTestCase):
 
     def test_each_is_in_the_protocol(self) -> None:
         modules = (
-            board,
+            *BOARD,
             errors,
             accounts,
             context,
@@ -134,7 +140,7 @@ class Words(SynchronousTestCase):
 
     def test_names_are_not_taken_for_formats(self) -> None:
         for name in ("{}", "{0.__class__}", "%s", "{", "}"):
-            self.assertEqual(board.NotOnline(name).message, f"{name} is not online")
+            self.assertEqual(of_messages.NotOnline(name).message, f"{name} is not online")
 
 
 class Declaring(SynchronousTestCase):

@@ -10,7 +10,9 @@ from typing import Any
 import peewee
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, replies
+from bbs.board import board
+from bbs.board.people.records import Friends
+from bbs.board.posts.records import New
 from bbs.framework import (
     Ask,
     Caller,
@@ -111,11 +113,11 @@ class Commands(SynchronousTestCase):
         return lacks(command(**options)).get("the command paint", "")
 
     def test_a_list_without_a_price(self) -> None:
-        said = self.said(rule=names, reply=replies.Friends)
+        said = self.said(rule=names, reply=Friends)
         self.assertTrue(said.startswith("its reply has a list, and it costs the same"), said)
 
     def test_a_list_within_what_is_answered(self) -> None:
-        said = self.said(reply=replies.New)
+        said = self.said(reply=New)
         self.assertTrue(said.startswith("its reply has a list"), said)
 
     def test_nothing_but_a_rule(self) -> None:
@@ -132,8 +134,8 @@ class Commands(SynchronousTestCase):
         self.assertIn("its price grows, and", self.said(rule=priced, bounded="one row"))
 
     def test_what_is_enough(self) -> None:
-        self.assertEqual(self.said(rule=priced, reply=replies.Friends), "")
-        self.assertEqual(self.said(rule=names, reply=replies.Friends, bounded="ten names"), "")
+        self.assertEqual(self.said(rule=priced, reply=Friends), "")
+        self.assertEqual(self.said(rule=names, reply=Friends, bounded="ten names"), "")
         self.assertEqual(self.said(bounded="one word"), "")
 
 

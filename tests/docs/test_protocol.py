@@ -9,7 +9,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, errors
+from bbs.board import board
+from bbs.board.people.errors import LooksLikeAnother
 from bbs.commands.common import all_commands
 from bbs.core.values import RESERVED_EVENTS
 from bbs.framework import Refusal
@@ -23,7 +24,7 @@ SUCCESS = re.compile(r"^\| (`[^|]*`) \| ([^|]*) \|[^|]*\|$", re.MULTILINE)
 OWNERS = re.compile(r"Rules as of owners: (.*?)\. Whoever")
 ELSEWHERE = re.compile(r"`(history-group) <user> <group>` .*own rules: (.*?)\)")
 
-UNTOLD = (errors.LooksLikeAnother,)
+UNTOLD = (LooksLikeAnother,)
 """Refusals of which the page tells for `register`, if the operator has them."""
 
 

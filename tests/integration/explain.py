@@ -19,28 +19,20 @@ from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
-from bbs.board import announcements, board, inbox_shares, names, operating
+from bbs.board import board, inbox_shares, names
+from bbs.board.announcements import operators as of_announcements
+from bbs.board.announcements import rules as announcements
 from bbs.board.groups import empty_groups, groups, ownership
+from bbs.board.groups import operators as of_groups
+from bbs.board.groups.tables import Group, GroupInvitation, Membership
 from bbs.board.messages import expiry, history, messages
-from bbs.board.models import (
-    Block,
-    Contribution,
-    Delivery,
-    Group,
-    GroupInvitation,
-    Inbox,
-    Membership,
-    MessageRow,
-    PostRow,
-    Relationship,
-    RemovedPost,
-    Skeleton,
-    Status,
-    ThreadReader,
-    Told,
-)
+from bbs.board.messages.tables import Delivery, Inbox, MessageRow
+from bbs.board.names import Skeleton
 from bbs.board.people import blocks, friendships
+from bbs.board.people.tables import Block, Relationship, Status, Told
+from bbs.board.posts import operators as of_posts
 from bbs.board.posts import post_shares, posts, threads, unread, user_stats
+from bbs.board.posts.tables import Contribution, PostRow, RemovedPost, ThreadReader
 from bbs.board.quotas import Quotas
 from bbs.board.walks import Walk
 from bbs.core.errors import Refusal
@@ -456,14 +448,14 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: announcements.add("hello", NOW, NOW + 10),
             lambda: announcements.listed(NOW),
             lambda: announcements.remove(announcements.add("hello", NOW)),
-            lambda: operating.groups_behind(0),
-            lambda: operating.find_group("group0"),
-            lambda: operating.GROUPS.rows(NOW, "", "", 21),
-            lambda: operating.GROUPS.rows(NOW, "oup1", "900", 21),
-            lambda: operating.ANNOUNCEMENTS.rows(NOW, "", "", 21),
-            lambda: operating.rename_group(1, "another-name"),
-            lambda: operating.give_group(1, "group0", "user0"),
-            lambda: operating.remove_post(1),
+            lambda: of_groups.groups_behind(0),
+            lambda: of_groups.find_group("group0"),
+            lambda: of_groups.GROUPS.rows(NOW, "", "", 21),
+            lambda: of_groups.GROUPS.rows(NOW, "oup1", "900", 21),
+            lambda: of_announcements.ANNOUNCEMENTS.rows(NOW, "", "", 21),
+            lambda: of_groups.rename_group(1, "another-name"),
+            lambda: of_groups.give_group(1, "group0", "user0"),
+            lambda: of_posts.remove_post(1),
         ],
         "housekeeping": [
             lambda: accounts.end_stale_sessions(SESSIONS, NOW),

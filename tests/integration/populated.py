@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import peewee
 
-from bbs.board import models as board_models
-from bbs.board.models import (
-    Block,
-    Contribution,
-    Delivery,
-    Group,
-    GroupInvitation,
-    Inbox,
-    Membership,
-    MessageRow,
-    PostRow,
-    Relationship,
-    RemovedPost,
-    Skeleton,
-    ThreadReader,
-    Told,
-    skeleton_digests,
-)
+from bbs.board.groups.tables import Group, GroupInvitation, Membership
+from bbs.board.messages.tables import Delivery, Inbox, MessageRow
+from bbs.board.migrations import MODELS as BOARD_MODELS
+from bbs.board.names import Skeleton, skeleton_digests
+from bbs.board.people.tables import Block, Relationship, Told
+from bbs.board.posts.tables import Contribution, PostRow, RemovedPost, ThreadReader
 from bbs.core.values import State, Tally
 from bbs.rules import accounts, auth, membership
 from bbs.storage.database import Database, rows
@@ -92,7 +80,7 @@ def fill(database: Database) -> None:
         Waiter.insert(id="elsewhere", login_server="other", name="somebody").execute()
     if isinstance(database.peewee, peewee.MySQLDatabase):
         # It would do so by itself a while later; until then plans are those of empty tables.
-        for table in (*MODELS, *board_models.MODELS):
+        for table in (*MODELS, *BOARD_MODELS):
             database.peewee.execute_sql(f"ANALYZE TABLE {table._meta.table_name}").fetchall()
 
 

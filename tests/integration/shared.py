@@ -26,7 +26,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from bbs.board import board
-from bbs.board.models import Group
+from bbs.board.groups.tables import Group
 from bbs.cli.offline import carry_out, connected
 from bbs.rules import user_admin
 from bbs.rules.fleet_admin import By

@@ -12,21 +12,13 @@ import peewee
 
 from bbs.board import inboxes, names
 from bbs.board.groups import empty_groups, groups, ownership
+from bbs.board.groups.tables import Group, GroupInvitation, Membership
 from bbs.board.messages import expiry, messages
-from bbs.board.models import (
-    Block,
-    Contribution,
-    Delivery,
-    Group,
-    GroupInvitation,
-    Inbox,
-    Membership,
-    MessageRow,
-    PostRow,
-    Relationship,
-)
+from bbs.board.messages.tables import Delivery, Inbox, MessageRow
 from bbs.board.people import blocks, friendships
+from bbs.board.people.tables import Block, Relationship
 from bbs.board.posts import posts, threads, unread
+from bbs.board.posts.tables import Contribution, PostRow
 from bbs.board.quotas import Quotas
 from bbs.board.service import forget_user
 from bbs.core.values import DrainCause, LossCause, Tally

@@ -15,7 +15,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from bbs.board import board
-from bbs.board.models import Group
+from bbs.board.groups.tables import Group
 from bbs.core.clock import IReactor
 from bbs.core.errors import Refusal, Unavailable
 from bbs.core.threads import Workers

@@ -23,7 +23,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface import provider
 
 from bbs.board import board
-from bbs.board.models import Group
+from bbs.board.groups.tables import Group
 from bbs.core.clock import IReactor
 from bbs.core.errors import Unavailable
 from bbs.core.threads import Workers

@@ -6,9 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from bbs.board import announcements, board, operating
+from bbs.board import board
+from bbs.board.announcements import rules as announcements
+from bbs.board.announcements.tables import Announcement
 from bbs.board.groups import groups
-from bbs.board.models import Announcement, Group, Inbox
+from bbs.board.groups import operators as of_groups
+from bbs.board.groups.tables import Group
+from bbs.board.messages.tables import Inbox
+from bbs.board.posts import operators as of_posts
 from bbs.board.posts import posts
 from bbs.core.values import Tally
 from bbs.rules import accounts, fleet_admin, fleet_transitions, membership, page_history, user_admin
@@ -43,8 +48,8 @@ def announced(text: str, now: float) -> bool:
 def removed(post: int) -> bool:
     """Remove a post; whether it was there."""
     try:
-        operating.remove_post(post)
-    except operating.NoSuchPost:
+        of_posts.remove_post(post)
+    except of_posts.NoSuchPost:
         return False
     return True
 
@@ -170,7 +175,7 @@ class OperatorsAtOnce(ContestCase):
                     self.call(groups.create, ann, f"{name}{number}")
                 ids = [each.id for each in Group.select().order_by(Group.id.desc()).limit(2)]
                 name = f"chess{number}"
-                outcomes = together(*(once(operating.rename_group, id, name) for id in ids))
+                outcomes = together(*(once(of_groups.rename_group, id, name) for id in ids))
                 self.assertEqual(self.texts(outcomes), [SUCCESS, f"{name} already exist"])
                 self.assertEqual(Group.select().where(Group.name == name).count(), 1)
 

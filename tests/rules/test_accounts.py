@@ -9,10 +9,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
 from bbs.board.groups import groups
+from bbs.board.groups.tables import Group, Membership
 from bbs.board.messages import expiry, messages
-from bbs.board.models import Delivery, Group, Inbox, Membership, MessageRow, PostRow, Relationship
+from bbs.board.messages.tables import Delivery, Inbox, MessageRow
 from bbs.board.people import friendships
+from bbs.board.people.tables import Relationship
 from bbs.board.posts import posts
+from bbs.board.posts.tables import PostRow
 from bbs.core.errors import NotLoggedIn, Refusal, WrongCredentials
 from bbs.core.values import State
 from bbs.delivery.feed import Cursor

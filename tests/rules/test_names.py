@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board.models import Group
+from bbs.board.groups.tables import Group
 from bbs.framework import is_valid_name
 from bbs.framework.names import as_stored, normalized
 from bbs.rules import accounts

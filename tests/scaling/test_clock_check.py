@@ -10,7 +10,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
-from bbs.board.models import MessageRow
+from bbs.board.messages.tables import MessageRow
 from bbs.core.clock import DAY
 from bbs.rules import service_clock
 from bbs.rules.fleet_admin import By

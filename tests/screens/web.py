@@ -25,7 +25,9 @@ from urllib.request import urlopen
 from playwright.sync_api import Page, expect
 
 from bbs.board import board
-from bbs.board.models import Announcement, Group, Inbox, Membership
+from bbs.board.announcements.tables import Announcement
+from bbs.board.groups.tables import Group, Membership
+from bbs.board.messages.tables import Inbox
 from bbs.cli.offline import connected
 from bbs.core.values import DrainCause, LossCause
 from bbs.rules import fleets, page_history

@@ -13,8 +13,10 @@ from playhouse.migrate import MySQLMigrator, SqliteMigrator
 from playhouse.migrate import migrate as apply
 
 from bbs.board import board
-from bbs.board import models as board_models
-from bbs.board.models import Delivery, Group, Inbox, Membership, MessageRow, PostRow
+from bbs.board.groups.tables import Group, Membership
+from bbs.board.messages.tables import Delivery, Inbox, MessageRow
+from bbs.board.migrations import AT_ONCE, MEMBERS_AT_ONCE
+from bbs.board.posts.tables import PostRow
 from bbs.rules import page_history
 from bbs.rules.page_history import EventKind, FleetEvent
 from bbs.storage import migrations, models
@@ -936,7 +938,7 @@ class TheBoardsSteps(MigrationCase):
             (self.bob, None, None),
         ]
         # All in one piece, and each the last of one or the first of one.
-        for gaps in (cycle([1]), cycle([1, board_models.AT_ONCE - 1])):
+        for gaps in (cycle([1]), cycle([1, AT_ONCE - 1])):
             Delivery.delete().execute()
             MessageRow.delete().execute()
             for sender, target, to_group, *readers in (
@@ -980,8 +982,8 @@ class TheBoardsSteps(MigrationCase):
 
     def test_many_members_and_messages(self) -> None:
         """More than are looked at in one piece."""
-        gap = board_models.AT_ONCE
-        crowd = [self.add_user(f"one {number}") for number in range(board_models.MEMBERS_AT_ONCE)]
+        gap = AT_ONCE
+        crowd = [self.add_user(f"one {number}") for number in range(MEMBERS_AT_ONCE)]
         dan = self.add_user("dan")
         chess = Group.insert(name="chess", channel="").execute()
         with self.db.atomic():

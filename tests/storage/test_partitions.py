@@ -10,7 +10,7 @@ import peewee
 
 from bbs.board import inboxes
 from bbs.board.messages import expiry, messages
-from bbs.board.models import Delivery, Inbox, MessageRow
+from bbs.board.messages.tables import Delivery, Inbox, MessageRow
 from bbs.delivery.feed import Cursor
 from bbs.rules.auth import Caller
 from bbs.storage import partitions

@@ -9,8 +9,9 @@ from typing import Any, cast
 from twisted.logger import ILogObserver, globalLogPublisher
 
 from bbs.board.messages import expiry, messages
-from bbs.board.models import Delivery, MessageRow, PostRow
+from bbs.board.messages.tables import Delivery, MessageRow
 from bbs.board.posts import posts
+from bbs.board.posts.tables import PostRow
 from bbs.delivery.feed import Cursor
 from bbs.rules.auth import Caller
 from bbs.storage import rising_ids

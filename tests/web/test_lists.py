@@ -6,9 +6,11 @@ import json
 from functools import partial
 from typing import Any
 
-from bbs.board import announcements, board
+from bbs.board import board
+from bbs.board.announcements import rules as announcements
+from bbs.board.announcements.tables import Announcement
 from bbs.board.groups import groups
-from bbs.board.models import Announcement, Group
+from bbs.board.groups.tables import Group
 from bbs.commands.service import Service
 from bbs.core import audit
 from bbs.framework import read_only

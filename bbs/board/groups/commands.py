@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from bbs.board import errors, events, replies
-from bbs.board.groups import groups, ownership
+from bbs.board.groups import errors, groups, ownership, records
+from bbs.board.people import errors as of_people
 from bbs.board.people.commands import notify
+from bbs.board.people.errors import LooksLikeAnother
 from bbs.framework import Ask, Command, Event, Line, Listing, Reply, Role, success
 
 
@@ -73,7 +74,7 @@ GROUP_LINES = tuple(
 """An entry of `groups`: in the first of these that fits, as topic and owner may be null."""
 
 
-OWNERS = (errors.NoSuchTarget, errors.NotTheOwner, errors.NoSuchUser)
+OWNERS = (errors.NoSuchTarget, errors.NotTheOwner, of_people.NoSuchUser)
 """The refusals that all commands of owners share."""
 
 CREATE_GROUP = Command(
@@ -85,7 +86,7 @@ CREATE_GROUP = Command(
     refuses=(
         errors.InvalidGroup,
         errors.GroupExists,
-        errors.LooksLikeAnother,
+        LooksLikeAnother,
         errors.TooManyGroups,
         errors.TooManyJoined,
     ),
@@ -128,7 +129,7 @@ LIST_GROUP = Command(
     "list-group <user>",
     Role.APP,
     rule=groups.all_groups,
-    reply=replies.GroupNames,
+    reply=records.GroupNames,
     refuses=(),
     group="Groups",
     help="Lists all groups.",
@@ -139,7 +140,7 @@ LIST_JOINED = Command(
     "list-joined <user>",
     Role.APP,
     rule=groups.joined,
-    reply=replies.GroupNames,
+    reply=records.GroupNames,
     refuses=(),
     group="Groups",
     help="Lists the groups that you are in.",
@@ -150,7 +151,7 @@ LIST_MEMBER = Command(
     "list-member <user> <group>",
     Role.APP,
     rule=groups.members,
-    reply=replies.Members,
+    reply=records.Members,
     refuses=(errors.NotMember,),
     group="Groups",
     help="Lists the members of a group of yours, in the order joined.",
@@ -161,7 +162,7 @@ ALL_GROUPS = Command(
     "groups <user>",
     Role.APP,
     rule=groups.described,
-    reply=replies.Groups,
+    reply=records.Groups,
     refuses=(),
     group="Groups",
     help="Lists all groups with topic, owner and members, your own first.",
@@ -189,24 +190,24 @@ INVITE_GROUP = Command(
     bounded="a row, and a note of when it was told",
     refuses=(
         *OWNERS,
-        errors.InvitesSelf,
+        of_people.InvitesSelf,
         errors.AcceptsNoMessages,
-        errors.YouHaveBlocked,
+        of_people.YouHaveBlocked,
         errors.IsMember,
-        errors.AlreadyInvited,
+        of_people.AlreadyInvited,
         errors.GroupHasTooManyInvitations,
-        errors.HasTooManyInvitations,
-        errors.InvitesTooMany,
+        of_people.HasTooManyInvitations,
+        of_people.InvitesTooMany,
     ),
     group="Groups",
     help="Lets somebody join a group that you own, and tells them.",
     done="Invited {id} to {group}.",
     complete={"id": ("friend",)},
     failures={
-        errors.NoSuchUser: "There is no user called {id}",
+        of_people.NoSuchUser: "There is no user called {id}",
         errors.AcceptsNoMessages: "{id} does not accept invitations from you",
-        errors.YouHaveBlocked: "You have blocked {id}. Try: unblock {id}",
-        errors.AlreadyInvited: "You have invited {id} already",
+        of_people.YouHaveBlocked: "You have blocked {id}. Try: unblock {id}",
+        of_people.AlreadyInvited: "You have invited {id} already",
     },
 )
 
@@ -220,7 +221,7 @@ KICK = Command(
     help="Removes a member from a group that you own.",
     done="{id} is no longer a member of {group}.",
     complete={"id": ("member",)},
-    failures={errors.NoSuchUser: "There is no user called {id}"},
+    failures={of_people.NoSuchUser: "There is no user called {id}"},
 )
 
 CLOSE_GROUP = Command(
@@ -255,7 +256,7 @@ GIVE_GROUP = Command(
     help="Makes a member the owner of a group that you own.",
     done="{id} owns {group} now.",
     complete={"id": ("member",)},
-    failures={errors.NoSuchUser: "There is no user called {id}"},
+    failures={of_people.NoSuchUser: "There is no user called {id}"},
 )
 
 DELETE_GROUP = Command(
@@ -270,10 +271,10 @@ DELETE_GROUP = Command(
 )
 
 EVENTS = (
-    Event("joined", events.Joined, shown=Line(time="time", by="id")),
+    Event("joined", records.Joined, shown=Line(time="time", by="id")),
     Event(
         "left",
-        events.Left,
+        records.Left,
         shown={
             "": Line(time="time", by="id"),
             # Where a group was deleted, `id` is null, and everybody reads the event's own text.
@@ -285,7 +286,7 @@ EVENTS = (
             ),
         },
     ),
-    Event("topic", events.Topic, shown=Line(time="time", by="id")),
+    Event("topic", records.Topic, shown=Line(time="time", by="id")),
 )
 """The form of `left` with `by` is for the person who was removed. Others read the event's own
 text."""

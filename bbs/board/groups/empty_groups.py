@@ -13,7 +13,9 @@ from typing import Any
 import peewee
 
 from bbs.board.groups import groups
-from bbs.board.models import LENGTHS, Contribution, Group, Membership, padded
+from bbs.board.groups.tables import Group, Membership
+from bbs.board.lists import LENGTHS, padded
+from bbs.board.posts.tables import Contribution
 from bbs.board.walks import Walk
 from bbs.framework.fast import statement
 

@@ -15,18 +15,12 @@ from typing import Any
 
 import peewee
 
-from bbs.board import errors, inboxes
-from bbs.board.models import (
-    LENGTHS,
-    Contribution,
-    Group,
-    GroupInvitation,
-    Membership,
-    MessageRow,
-    RemovedPost,
-    chunks,
-    padded,
-)
+from bbs.board import inboxes
+from bbs.board.groups import errors
+from bbs.board.groups.tables import Group, GroupInvitation, Membership
+from bbs.board.lists import LENGTHS, chunks, padded
+from bbs.board.messages.tables import MessageRow
+from bbs.board.posts.tables import Contribution, RemovedPost
 from bbs.framework import (
     Caller,
     Page,

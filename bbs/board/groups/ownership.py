@@ -11,11 +11,18 @@ from typing import Any, NamedTuple
 
 import peewee
 
-from bbs.board import errors, inboxes
-from bbs.board.groups import groups
+from bbs.board import inboxes
+from bbs.board.groups import errors, groups
 from bbs.board.groups.groups import GroupEvent, Removal
-from bbs.board.models import TOPIC_LENGTH, Group, GroupInvitation, Membership
+from bbs.board.groups.tables import TOPIC_LENGTH, Group, GroupInvitation, Membership
 from bbs.board.people import blocks, friendships
+from bbs.board.people.errors import (
+    AlreadyInvited,
+    HasTooManyInvitations,
+    InvitesSelf,
+    NoSuchUser,
+    TakesNothing,
+)
 from bbs.framework import Caller, User
 from bbs.framework.fast import asks, question, statement, together
 from bbs.framework.limits import costs
@@ -117,11 +124,11 @@ def invite(caller: Caller, name: str, person: str) -> friendships.Notification |
     unless they were told of an invitation of the caller's lately (`bbs.board.people.heard`)."""
     group, other = _find_both(caller, name, person)
     if other.id == caller.id:
-        raise errors.InvitesSelf()
+        raise InvitesSelf()
     inboxes.lock([caller.id, other.id])
     try:
         blocks.check(caller, other.id, other.name)
-    except errors.TakesNothing as blocked:
+    except TakesNothing as blocked:
         raise errors.AcceptsNoMessages(other.name) from blocked
     _lock(caller, group)
     most = caller.quotas.members
@@ -135,7 +142,7 @@ def invite(caller: Caller, name: str, person: str) -> friendships.Notification |
     if member:
         raise errors.IsMember(other.name, group.name)
     if invited:
-        raise errors.AlreadyInvited()
+        raise AlreadyInvited()
     if invited_many or not most:
         raise errors.GroupHasTooManyInvitations(group.name)
     of_caller = [each for each in inviters if each == (caller.id,)]
@@ -143,7 +150,7 @@ def invite(caller: Caller, name: str, person: str) -> friendships.Notification |
         len(inviters) == friendships.MOST_INVITATIONS
         or len(of_caller) >= friendships.SHARE_OF_INVITATIONS
     ):
-        raise errors.HasTooManyInvitations(other.name)
+        raise HasTooManyInvitations(other.name)
     telling = friendships.telling(caller, other.id, *told)
     together(_add_invitation.of(group.id, other.id, caller.id), *telling.notes)
     if not telling.is_due:
@@ -215,7 +222,7 @@ def _find_both(caller: Caller, name: str, person: str) -> tuple[_Group, _Person]
     [(*found, number, channel, membership)] = _owned_and_person(caller, form, other)
     group = _check_owner(caller, form, *found)
     if number is None:
-        raise errors.NoSuchUser(person)
+        raise NoSuchUser(person)
     return group, _Person(other, number, channel, membership is not None)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bbs.board import errors, replies
-from bbs.board.messages import history, messages
+from bbs.board.groups import errors as of_groups
+from bbs.board.messages import errors, history, messages, records
+from bbs.board.people import errors as of_people
 from bbs.framework import Ask, ChatEvent, Command, Event, Listing, Reply, Role, success
 
 MESSAGES = "messages"  # the name of the board's counter
@@ -35,8 +36,8 @@ SEND = Command(
     bounded="a message and its delivery to one reader",
     refuses=(
         errors.NoSuchFriend,
-        errors.TakesNothing,
-        errors.NotFriends,
+        of_people.TakesNothing,
+        of_people.NotFriends,
         errors.NotOnline,
         errors.InboxFull,
         errors.StoredTooMuch,
@@ -56,8 +57,8 @@ MAIL = Command(
     bounded="a message and its delivery to one reader",
     refuses=(
         errors.NoSuchFriend,
-        errors.TakesNothing,
-        errors.NotFriends,
+        of_people.TakesNothing,
+        of_people.NotFriends,
         errors.InboxFull,
         errors.StoredTooMuch,
     ),
@@ -70,8 +71,8 @@ HISTORY = Command(
     "history <user> <name>",
     Role.APP,
     rule=history.history,
-    reply=replies.History,
-    refuses=(errors.NoSuchFriend, errors.NotFriends, errors.NotMember),
+    reply=records.History,
+    refuses=(errors.NoSuchFriend, of_people.NotFriends, of_groups.NotMember),
     group="Messages",
     help="Shows the last 50 messages with a friend or in a group.",
     complete={"name": ("group", "friend")},
@@ -85,7 +86,7 @@ SEND_GROUP = Command(
     then=hint,
     rest=True,
     rule=messages.send_group,
-    refuses=(errors.NoSuchTarget, errors.NotMember, errors.StoredTooMuch),
+    refuses=(of_groups.NoSuchTarget, of_groups.NotMember, errors.StoredTooMuch),
     group="Groups",
     help="Sends one message to everybody in a group who is online.",
     done="Sent to {group}.",
@@ -96,12 +97,12 @@ HISTORY_GROUP = Command(
     Role.APP,
     rule=history.of_group,
     listed=False,
-    reply=replies.History,
-    refuses=(errors.NoSuchTarget, errors.NotMember),
+    reply=records.History,
+    refuses=(of_groups.NoSuchTarget, of_groups.NotMember),
     shown=(HISTORY_LIST,),
 )
 
 EVENTS = (
-    Event("message", replies.Message, chat=ChatEvent("message")),
-    Event("sent", replies.Message, chat=ChatEvent("sent", own=True)),
+    Event("message", records.Message, chat=ChatEvent("message")),
+    Event("sent", records.Message, chat=ChatEvent("sent", own=True)),
 )

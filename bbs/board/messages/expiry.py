@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import peewee
 
 from bbs.board import inboxes
-from bbs.board.models import LAST_ID, Delivery, Inbox, MessageRow, chunks, padded
+from bbs.board.lists import LAST_ID, chunks, padded
+from bbs.board.messages.tables import Delivery, Inbox, MessageRow
 from bbs.framework.fast import rows, statement
 from bbs.framework.feeds import PartitionedTables
 

@@ -13,10 +13,15 @@ from typing import Any
 
 import peewee
 
-from bbs.board import errors
+from bbs.board.groups.errors import NoSuchTarget, NotMember
+from bbs.board.groups.tables import Group, Membership
+from bbs.board.lists import LAST_ID
+from bbs.board.messages import errors
 from bbs.board.messages.messages import COLUMNS, event
-from bbs.board.models import LAST_ID, Delivery, Group, Membership, MessageRow, Relationship
+from bbs.board.messages.tables import Delivery, MessageRow
 from bbs.board.people import relationships
+from bbs.board.people.errors import NotFriends
+from bbs.board.people.tables import Relationship
 from bbs.framework import Caller, Page, Part, User, paged, read_only
 from bbs.framework.fast import asks, by_index, statement, together
 from bbs.framework.names import as_stored
@@ -49,7 +54,7 @@ def history(caller: Caller, page: Page, name: str) -> Part:
     if group is None and other is None:
         raise errors.NoSuchFriend()
     if membership is None and other is not None:
-        raise errors.NotFriends(name)
+        raise NotFriends(name)
     return of_group.part(caller, page, name)
 
 
@@ -59,9 +64,9 @@ def of_group(caller: Caller, page: Page, name: str) -> Part:
     """The latest messages in the caller's group `name` since the caller joined it, oldest first."""
     group, membership, after = _membership_in(caller, name)
     if group is None:
-        raise errors.NoSuchTarget()
+        raise NoSuchTarget()
     if membership is None:
-        raise errors.NotMember(name)
+        raise NotMember(name)
     _, below = page.last or (IN_GROUP, LAST_ID)
     if after is None:
         found = _sent_in(group, caller.id, below, MOST + 1)

@@ -19,19 +19,16 @@ from typing import Any, NamedTuple
 
 import peewee
 
-from bbs.board import errors, inbox_shares, inboxes, models
+from bbs.board import inbox_shares, inboxes
 from bbs.board.groups import groups
-from bbs.board.messages import expiry
-from bbs.board.models import (
-    Delivery,
-    Group,
-    Inbox,
-    Membership,
-    MessageRow,
-    Relationship,
-    padded,
-)
+from bbs.board.groups.errors import NoSuchTarget, NotMember
+from bbs.board.groups.tables import Group, Membership
+from bbs.board.lists import LENGTHS, chunks, padded
+from bbs.board.messages import errors, expiry
+from bbs.board.messages.tables import Delivery, Inbox, MessageRow
 from bbs.board.people import blocks, relationships
+from bbs.board.people.errors import NotFriends, TakesNothing
+from bbs.board.people.tables import Relationship
 from bbs.framework import Caller, Place, User, read_only, setting
 from bbs.framework.fast import (
     EachAlone,
@@ -200,9 +197,9 @@ def _letter(caller: Caller, name: str, text: str, must_be_online: bool) -> _Lett
     if friend is None:
         raise errors.NoSuchFriend()
     if blocked_by is not None:
-        raise errors.TakesNothing(name)
+        raise TakesNothing(name)
     if stands != Relationship.FRIEND:
-        raise errors.NotFriends(name)
+        raise NotFriends(name)
     if online is None and must_be_online:
         raise errors.NotOnline(name)
     # Nothing is written for what is refused here: on MySQL all who share the transaction would
@@ -240,7 +237,7 @@ def _send(letters: Sequence[_Letter]) -> list[Sent]:
     for letter, kinds in zip(letters, stored.found[0], strict=True):
         if kinds != [(Relationship.FRIEND,)]:
             blocks.check(letter.caller, letter.reader, letter.target)
-            raise errors.NotFriends(letter.target)
+            raise NotFriends(letter.target)
         stored.room[letter.reader] -= letter.size
         has_room = not tally.counts or tally.take(letter.reader, letter.caller.id, letter.size)
         if stored.room[letter.reader] < 0 or not has_room:
@@ -252,9 +249,9 @@ def _to_group(caller: Caller, name: str, text: str) -> _Letter:
     name, size = as_stored(name, Group.name), len(text.encode())
     [(group, random, membership)] = groups.named(caller, name)
     if group is None:
-        raise errors.NoSuchTarget()
+        raise NoSuchTarget()
     if membership is None:
-        raise errors.NotMember(name)
+        raise NotMember(name)
     channel = groups.channel_of(random)
     return _Letter(caller, name, text, size, channel, frozenset(), group=group)
 
@@ -276,7 +273,7 @@ def send_group(letters: Sequence[_Letter]) -> list[Sent]:
         if letter.caller.id not in several and not groups.find_membership(
             letter.group or 0, letter.caller.id
         ):
-            raise errors.NotMember(letter.target)
+            raise NotMember(letter.target)
     if len(letters) > 1 and sum(map(len, members)) > DELIVERED_AT_ONCE:
         raise EachAlone()
     stored = _store(letters, members)
@@ -325,7 +322,7 @@ def fetch(cursors: Sequence[Cursor]) -> Mapping[Cursor, Sequence[Stored]]:
     many that all together have `FETCHED_BYTES`, but one for each reader at least."""
     behind: dict[Cursor, dict[int, int]] = {cursor: {} for cursor in cursors}
     most = min(BATCH, max(LEAST_LOOKED_AT, LOOKED_AT // max(1, len(cursors))))
-    for at_once in models.chunks(cursors, inboxes.AT_ONCE):
+    for at_once in chunks(cursors, inboxes.AT_ONCE):
         users, lasts = [each.user for each in at_once], [each.last for each in at_once]
         for index, number, size in _sizes_after(users, lasts, most):
             behind[at_once[index]][number] = size
@@ -333,7 +330,7 @@ def fetch(cursors: Sequence[Cursor]) -> Mapping[Cursor, Sequence[Stored]]:
     wanted = sorted({number for each in numbers.values() for number in each})
     events = {
         row[0]: event(*row)
-        for some in models.chunks(wanted, models.LENGTHS[-1])
+        for some in chunks(wanted, LENGTHS[-1])
         for row in _with_ids(padded(some))
     }
     found: dict[Cursor, Sequence[Stored]] = {}

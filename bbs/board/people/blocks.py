@@ -15,18 +15,12 @@ from typing import Any
 
 import peewee
 
-from bbs.board import errors, inboxes
-from bbs.board.models import (
-    LAST_ID,
-    LENGTHS,
-    Block,
-    Contribution,
-    FormerBlock,
-    GroupInvitation,
-    chunks,
-    padded,
-)
-from bbs.board.people import former, relationships
+from bbs.board import inboxes
+from bbs.board.groups.tables import GroupInvitation
+from bbs.board.lists import LAST_ID, LENGTHS, chunks, padded
+from bbs.board.people import errors, former, relationships
+from bbs.board.people.tables import Block, FormerBlock
+from bbs.board.posts.tables import Contribution
 from bbs.framework import Caller, Page, Part, User, paged, read_only
 from bbs.framework.fast import asks, gathered, question, statement, together
 from bbs.framework.names import as_stored

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bbs.board import errors, events, replies
-from bbs.board.people import blocks, friendships
+from bbs.board.people import blocks, errors, friendships, records
 from bbs.framework import Ask, Command, Event, Line, Listing, Reply, Role, success
 
 
@@ -89,7 +88,7 @@ LIST_INVITE = Command(
     "list-invite <user>",
     Role.APP,
     rule=friendships.invitations,
-    reply=replies.Invitations,
+    reply=records.Invitations,
     refuses=(),
     group="People",
     help="Lists the people who have invited you, the oldest invitation first.",
@@ -136,7 +135,7 @@ LIST_FRIEND = Command(
     "list-friend <user>",
     Role.APP,
     rule=friendships.friends,
-    reply=replies.Friends,
+    reply=records.Friends,
     refuses=(),
     group="People",
     help="Lists your friends, the oldest friendship first.",
@@ -148,7 +147,7 @@ WHO = Command(
     "who <user>",
     Role.APP,
     rule=friendships.who,
-    reply=replies.Presence,
+    reply=records.Presence,
     refuses=(),
     group="People",
     help="Shows which friends are here, away or out, and what they say of themselves.",
@@ -208,7 +207,7 @@ LIST_BLOCK = Command(
     "list-block <user>",
     Role.APP,
     rule=blocks.blocks,
-    reply=replies.Blocked,
+    reply=records.Blocked,
     refuses=(),
     group="People",
     help="Lists the people whom you have blocked.",
@@ -218,13 +217,13 @@ LIST_BLOCK = Command(
 EVENTS = (
     Event(
         "invite",
-        events.Invitation,
+        records.Invitation,
         shown={"group": Line("{from:text} invites you to a group: join-group {group:text}")},
     ),
-    Event("friend", events.Friendship),
+    Event("friend", records.Friendship),
     Event(
         "status",
-        events.StatusChange,
+        records.StatusChange,
         shown=Line(time="time", many="{from:text} set {} statuses. Try: who"),
     ),
 )

@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 import peewee
 
-from bbs.board.models import LENGTHS, Block, FormerBlock, padded
+from bbs.board.lists import LENGTHS, padded
+from bbs.board.people.tables import Block, FormerBlock
 from bbs.framework import User, service_key
 from bbs.framework.fast import statement, together
 from bbs.framework.names import normalized

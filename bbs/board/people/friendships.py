@@ -9,18 +9,11 @@ from typing import Any, NamedTuple
 
 import peewee
 
-from bbs.board import errors, inboxes
-from bbs.board.models import (
-    LENGTHS,
-    STATUS_LENGTH,
-    PostRow,
-    Relationship,
-    Status,
-    Told,
-    chunks,
-    padded,
-)
-from bbs.board.people import blocks, heard, relationships
+from bbs.board import inboxes
+from bbs.board.lists import LENGTHS, chunks, padded
+from bbs.board.people import blocks, errors, heard, relationships
+from bbs.board.people.tables import STATUS_LENGTH, Relationship, Status, Told
+from bbs.board.posts.tables import PostRow
 from bbs.framework import (
     Caller,
     Page,

@@ -15,7 +15,8 @@ from typing import Any
 
 import peewee
 
-from bbs.board.models import LENGTHS, Heard, padded
+from bbs.board.lists import LENGTHS, padded
+from bbs.board.people.tables import Heard
 from bbs.framework import Caller, Place
 from bbs.framework.fast import statement
 from bbs.framework.names import normalized

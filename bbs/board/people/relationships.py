@@ -6,7 +6,7 @@ from typing import Any
 
 import peewee
 
-from bbs.board.models import Block, Relationship
+from bbs.board.people.tables import Block, Relationship
 from bbs.framework import Place, User
 from bbs.framework.fast import question, statement, together
 

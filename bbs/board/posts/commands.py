@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bbs.board import errors, events, replies
-from bbs.board.posts import posts, threads, unread, user_stats
+from bbs.board.groups import errors as of_groups
+from bbs.board.posts import errors, posts, records, threads, unread, user_stats
 from bbs.framework import Ask, Command, Event, Line, Listing, Reply, Role, success
 
 
@@ -63,7 +63,7 @@ NEW = Command(
     "new <user>",
     Role.APP,
     rule=user_stats.summary,
-    reply=replies.New,
+    reply=records.New,
     refuses=(),
     group="Messages",
     help="Says what has come since you last looked.",
@@ -87,7 +87,7 @@ UNREAD_POSTS = Command(
     Role.APP,
     then=note_read,
     rule=unread.of_friends,
-    reply=replies.Posts,
+    reply=records.Posts,
     refuses=(),
     group="Posts",
     help="Shows the posts of friends, and the replies, that you have not read.",
@@ -98,7 +98,7 @@ RECEIVE_POST = Command(
     "receive-post <user>",
     Role.APP,
     rule=posts.friends_posts,
-    reply=replies.Feed,
+    reply=records.Feed,
     refuses=(),
     group="Posts",
     help="Shows the latest posts of your friends.",
@@ -111,13 +111,13 @@ REPLY = Command(
     then=publish,
     rest=True,
     rule=threads.reply,
-    reply=replies.Published,
-    refuses=(errors.NoSuchPost, errors.AcceptsNoMessages),
+    reply=records.Published,
+    refuses=(errors.NoSuchPost, of_groups.AcceptsNoMessages),
     group="Posts",
     help="Replies to a post, by its number.",
     done="Replied, as post {post}.",
     failures={
-        errors.AcceptsNoMessages: "The author of post {post} does not accept messages from you"
+        of_groups.AcceptsNoMessages: "The author of post {post} does not accept messages from you"
     },
 )
 
@@ -125,7 +125,7 @@ THREAD = Command(
     "thread <user> <post>",
     Role.APP,
     rule=threads.thread,
-    reply=replies.Posts,
+    reply=records.Posts,
     refuses=(errors.NoSuchPost,),
     group="Posts",
     help="Shows a post with all replies.",
@@ -136,7 +136,7 @@ MY_POSTS = Command(
     "my-posts <user>",
     Role.APP,
     rule=threads.own_posts,
-    reply=replies.Posts,
+    reply=records.Posts,
     refuses=(),
     group="Posts",
     help="Lists your own posts, the latest first.",
@@ -160,8 +160,8 @@ POST_GROUP = Command(
     then=publish,
     rest=True,
     rule=threads.post_in_group,
-    reply=replies.Published,
-    refuses=(errors.NoSuchTarget, errors.NotMember),
+    reply=records.Published,
+    refuses=(of_groups.NoSuchTarget, of_groups.NotMember),
     group="Groups",
     help="Posts something for the members of a group, who can read it later.",
     done="Posted to {group}, as post {post}.",
@@ -172,8 +172,8 @@ GROUP_POSTS = Command(
     Role.APP,
     then=note_read,
     rule=unread.of_group,
-    reply=replies.Posts,
-    refuses=(errors.NoSuchTarget, errors.NotMember),
+    reply=records.Posts,
+    refuses=(of_groups.NoSuchTarget, of_groups.NotMember),
     group="Groups",
     help="Shows the posts of a group that you have not read.",
     shown=(POST_LIST, *POST_LINES),
@@ -185,7 +185,7 @@ _REPLIED = "{from:text}, reply {post} to {to}: {text:text}"
 EVENTS = (
     Event(
         "post",
-        events.Posted,
+        records.Posted,
         shown={
             "": Line(_POSTED, time="time", many="{from:text} posted {} times. Try: posts"),
             "group": Line(
@@ -199,7 +199,7 @@ EVENTS = (
     ),
     Event(
         "reply",
-        events.Replied,
+        records.Replied,
         shown={
             "": Line(_REPLIED, time="time", many="{from:text} replied {} times. Try: posts"),
             "group": Line(
@@ -213,12 +213,12 @@ EVENTS = (
     ),
     Event(
         "deleted",
-        events.Deleted,
+        records.Deleted,
         shown=Line("Post {post} was deleted", time="time", by="by", many="{} posts were deleted"),
     ),
     Event(
         "announcement",
-        replies.Announcement,
+        records.Announcement,
         shown=Line("Announcement: {text:text}", time="time", once="announcement"),
     ),
 )

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 
 import peewee
 
-from bbs.board.models import LENGTHS, Contribution, RemovedPost
+from bbs.board.lists import LENGTHS
 from bbs.board.posts import posts
+from bbs.board.posts.tables import Contribution, RemovedPost
 from bbs.framework.fast import statement
 
 CHECKS = 400

@@ -12,17 +12,11 @@ import peewee
 
 from bbs.board import inboxes
 from bbs.board.groups import groups
-from bbs.board.models import (
-    LENGTHS,
-    Contribution,
-    Group,
-    Inbox,
-    PostRow,
-    Relationship,
-    RemovedPost,
-    chunks,
-    padded,
-)
+from bbs.board.groups.tables import Group
+from bbs.board.lists import LENGTHS, chunks, padded
+from bbs.board.messages.tables import Inbox
+from bbs.board.people.tables import Relationship
+from bbs.board.posts.tables import Contribution, PostRow, RemovedPost
 from bbs.board.walks import Walk
 from bbs.framework import Caller, Page, Part, Place, User, paged, setting
 from bbs.framework.fast import (

@@ -12,22 +12,16 @@ from typing import Any, NamedTuple
 
 import peewee
 
-from bbs.board import errors
 from bbs.board.groups import groups
-from bbs.board.models import (
-    LAST_ID,
-    Block,
-    Contribution,
-    Group,
-    Inbox,
-    Membership,
-    PostRow,
-    Relationship,
-    ThreadReader,
-)
+from bbs.board.groups.errors import AcceptsNoMessages, NoSuchTarget, NotMember
+from bbs.board.groups.tables import Group, Membership
+from bbs.board.lists import LAST_ID
+from bbs.board.messages.tables import Inbox
 from bbs.board.people import blocks, relationships
-from bbs.board.posts import post_shares, posts
+from bbs.board.people.tables import Block, Relationship
+from bbs.board.posts import errors, post_shares, posts
 from bbs.board.posts.posts import NewPost, Published
+from bbs.board.posts.tables import Contribution, PostRow, ThreadReader
 from bbs.framework import Caller, Page, Part, Place, User, paged, read_only
 from bbs.framework.fast import asks, question, statement, together
 from bbs.framework.limits import costs, stores_text
@@ -68,7 +62,7 @@ def reply(caller: Caller, number: str, text: str) -> Published:
     if target.id != target.first and not _exists(target.first):
         raise errors.NoSuchPost()  # Before anything is stored: to undo it costs others.
     if blocks.has_blocked(target.writer, caller.id):
-        raise errors.AcceptsNoMessages(target.writer_name)
+        raise AcceptsNoMessages(target.writer_name)
     if target.group is not None:
         name, channel = str(target.group_name), groups.channel_of(str(target.channel))
         return _publish_in(target.group, name, channel, post, target)
@@ -84,7 +78,7 @@ def reply(caller: Caller, number: str, text: str) -> Published:
     if not added or not (caller.id == target.owner or kind == [(Relationship.FRIEND,)]):
         raise errors.NoSuchPost()
     if blocked:
-        raise errors.AcceptsNoMessages(target.writer_name)
+        raise AcceptsNoMessages(target.writer_name)
     _, _, _, readers = together(
         _add_contribution.of(own, caller.id, None, None, target.first, target.owner),
         _follow.of(target.owner, target.first, target.owner, 0),
@@ -118,9 +112,9 @@ def post_in_group(caller: Caller, name: str, text: str) -> Published:
     form = as_stored(name, Group.name)
     [(group, random, membership, *counts)] = _group_and_posts(caller, form)
     if group is None:
-        raise errors.NoSuchTarget()
+        raise NoSuchTarget()
     if membership is None:
-        raise errors.NotMember(name)
+        raise NotMember(name)
     post = posts.new_post(caller, text, *counts)
     return _publish_in(group, form, groups.channel_of(random), post)
 
@@ -139,9 +133,9 @@ def _publish_in(
     _, newest, *replies = stored.locked
     # Somebody else may have removed the group, the member or the post meanwhile.
     if not newest:
-        raise errors.NoSuchTarget()
+        raise NoSuchTarget()
     if not membership:
-        raise errors.NotMember(name)
+        raise NotMember(name)
     if replies and not replies[0]:
         raise errors.NoSuchPost()
     [(number,)] = newest

@@ -17,22 +17,14 @@ from typing import Any, NamedTuple
 
 import peewee
 
-from bbs.board import errors
 from bbs.board.groups import groups
-from bbs.board.models import (
-    LAST_ID,
-    LENGTHS,
-    Contribution,
-    Group,
-    Membership,
-    PostRow,
-    Relationship,
-    ThreadReader,
-    chunks,
-    padded,
-)
+from bbs.board.groups.errors import NoSuchTarget, NotMember
+from bbs.board.groups.tables import Group, Membership
+from bbs.board.lists import LAST_ID, LENGTHS, chunks, padded
 from bbs.board.people import blocks
+from bbs.board.people.tables import Relationship
 from bbs.board.posts import posts
+from bbs.board.posts.tables import Contribution, PostRow, ThreadReader
 from bbs.framework import Caller, Page, Part, User, read_only
 from bbs.framework.fast import (
     EachAlone,
@@ -216,9 +208,9 @@ def _check_reader(caller: Caller, name: str) -> _Reader:
     form = as_stored(name, Group.name)
     [(group, _, membership, newest, read, blocked)] = _group_and_mark(caller, form)
     if group is None:
-        raise errors.NoSuchTarget()
+        raise NoSuchTarget()
     if membership is None:
-        raise errors.NotMember(name)
+        raise NotMember(name)
     ids = blocks.read_ids(blocked)
     return _Reader(caller.id, group, form, membership, newest, read, ids)
 

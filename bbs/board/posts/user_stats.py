@@ -11,21 +11,14 @@ from typing import Any, NamedTuple
 
 import peewee
 
-from bbs.board import announcements
-from bbs.board.models import (
-    Block,
-    Contribution,
-    Delivery,
-    FormerBlock,
-    Group,
-    Inbox,
-    Membership,
-    MessageRow,
-    Relationship,
-    chunks,
-)
+from bbs.board.announcements import rules as announcements
+from bbs.board.groups.tables import Group, Membership
+from bbs.board.lists import chunks
+from bbs.board.messages.tables import Delivery, Inbox, MessageRow
 from bbs.board.people import blocks
+from bbs.board.people.tables import Block, FormerBlock, Relationship
 from bbs.board.posts import unread
+from bbs.board.posts.tables import Contribution
 from bbs.framework import Caller, read_only
 from bbs.framework.fast import asks, statement, together
 from bbs.framework.limits import costs, price_of

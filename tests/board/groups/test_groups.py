@@ -7,15 +7,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
 from bbs.board.groups import empty_groups, groups, ownership
+from bbs.board.groups.tables import Group, GroupInvitation, Membership
 from bbs.board.messages import history, messages
-from bbs.board.models import (
-    Delivery,
-    Group,
-    GroupInvitation,
-    Membership,
-    RemovedPost,
-)
+from bbs.board.messages.tables import Delivery
 from bbs.board.posts import threads, unread
+from bbs.board.posts.tables import RemovedPost
 from bbs.rules import accounts, auth
 from bbs.rules.pagination import Page
 from bbs.storage.models import User

@@ -9,20 +9,12 @@ from typing import Any
 
 from bbs.board import board
 from bbs.board.groups import groups, ownership
+from bbs.board.groups.tables import Group, GroupInvitation, Membership
 from bbs.board.messages import history, messages
-from bbs.board.models import (
-    Contribution,
-    Delivery,
-    Group,
-    GroupInvitation,
-    Inbox,
-    Membership,
-    MessageRow,
-    PostRow,
-    RemovedPost,
-)
+from bbs.board.messages.tables import Delivery, Inbox, MessageRow
 from bbs.board.people import blocks, friendships
 from bbs.board.posts import posts
+from bbs.board.posts.tables import Contribution, PostRow, RemovedPost
 from bbs.board.quotas import Quotas
 from bbs.core.values import Rate
 from bbs.rules import accounts, auth

@@ -6,9 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from bbs.board.groups import groups
+from bbs.board.groups.tables import Membership
 from bbs.board.messages import history, messages
-from bbs.board.models import Membership, MessageRow, Relationship
+from bbs.board.messages.tables import MessageRow
 from bbs.board.people import blocks
+from bbs.board.people.tables import Relationship
 from bbs.rules import accounts
 from bbs.rules.auth import Caller
 from bbs.rules.pagination import Page, Part

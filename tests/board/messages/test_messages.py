@@ -9,7 +9,7 @@ from typing import Any
 from bbs.board import board
 from bbs.board.groups import groups
 from bbs.board.messages import expiry, history, messages
-from bbs.board.models import Delivery, Inbox, MessageRow
+from bbs.board.messages.tables import Delivery, Inbox, MessageRow
 from bbs.board.people import blocks
 from bbs.board.posts import user_stats
 from bbs.delivery.feed import Cursor, Mailbox, Stored

@@ -6,8 +6,9 @@ from typing import Any
 
 from bbs.board.groups import groups
 from bbs.board.messages import messages
-from bbs.board.models import Block, Delivery, Inbox, MessageRow, Relationship
+from bbs.board.messages.tables import Delivery, Inbox, MessageRow
 from bbs.board.people import blocks, friendships, relationships
+from bbs.board.people.tables import Block, Relationship
 from bbs.rules import accounts, auth
 from bbs.rules.auth import Caller
 from bbs.rules.pagination import Page

@@ -6,8 +6,8 @@ from typing import Any
 
 from bbs.board import board
 from bbs.board.messages import messages
-from bbs.board.models import Block, FormerBlock
 from bbs.board.people import blocks, former, friendships
+from bbs.board.people.tables import Block, FormerBlock
 from bbs.board.posts import user_stats
 from bbs.framework import Page, service_key
 from bbs.rules import accounts

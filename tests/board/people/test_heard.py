@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from bbs.board import board
 from bbs.board.groups import groups, ownership
-from bbs.board.models import Heard
 from bbs.board.people import friendships, heard
+from bbs.board.people.tables import Heard
 from bbs.rules import accounts
 from bbs.rules.auth import Caller
 from bbs.storage.models import Place

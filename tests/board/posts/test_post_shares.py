@@ -13,8 +13,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import service
 from bbs.board.groups import groups
-from bbs.board.models import Contribution, Group, Inbox, PostRow, RemovedPost
+from bbs.board.groups.tables import Group
+from bbs.board.messages.tables import Inbox
 from bbs.board.posts import post_shares, threads, unread, user_stats
+from bbs.board.posts.tables import Contribution, PostRow, RemovedPost
 from bbs.board.quotas import Quotas
 from bbs.rules import accounts
 from bbs.rules.auth import Caller

@@ -7,9 +7,9 @@ from typing import Any
 
 import peewee
 
-from bbs.board.models import PostRow
 from bbs.board.people import friendships
 from bbs.board.posts import posts
+from bbs.board.posts.tables import PostRow
 from bbs.framework import read_only
 from bbs.rules import auth
 from tests.database_case import RulesCase, on_both_databases

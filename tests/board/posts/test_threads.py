@@ -9,20 +9,14 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, errors, service, walks
+from bbs.board import board, service, walks
 from bbs.board.groups import groups, ownership
-from bbs.board.models import (
-    Contribution,
-    Group,
-    Inbox,
-    Membership,
-    PostRow,
-    Relationship,
-    RemovedPost,
-    ThreadReader,
-)
+from bbs.board.groups.tables import Group, Membership
+from bbs.board.messages.tables import Inbox
 from bbs.board.people import blocks, friendships
-from bbs.board.posts import posts, threads, unread, user_stats
+from bbs.board.people.tables import Relationship
+from bbs.board.posts import errors, posts, threads, unread, user_stats
+from bbs.board.posts.tables import Contribution, PostRow, RemovedPost, ThreadReader
 from bbs.board.quotas import Quotas
 from bbs.framework import Caller, Page, read_only
 from bbs.framework.fast import rows

@@ -7,19 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from bbs.board.groups import groups
+from bbs.board.groups.tables import Group, Membership
 from bbs.board.messages import messages
-from bbs.board.models import (
-    Contribution,
-    Delivery,
-    Group,
-    Inbox,
-    Membership,
-    MessageRow,
-    PostRow,
-    Relationship,
-)
+from bbs.board.messages.tables import Delivery, Inbox, MessageRow
 from bbs.board.people import friendships
+from bbs.board.people.tables import Relationship
 from bbs.board.posts import threads, unread, user_stats
+from bbs.board.posts.tables import Contribution, PostRow
 from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, auth, placement
 from bbs.rules.auth import Caller

@@ -13,19 +13,13 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from bbs.board.groups import groups
+from bbs.board.groups.tables import Group, Membership
 from bbs.board.messages import messages
-from bbs.board.models import (
-    Contribution,
-    Delivery,
-    Group,
-    Inbox,
-    Membership,
-    MessageRow,
-    PostRow,
-    Relationship,
-)
+from bbs.board.messages.tables import Delivery, Inbox, MessageRow
 from bbs.board.people import blocks, friendships
+from bbs.board.people.tables import Relationship
 from bbs.board.posts import posts, unread
+from bbs.board.posts.tables import Contribution, PostRow
 from bbs.board.quotas import Quotas
 from bbs.core.errors import Refusal
 from bbs.core.threads import ILanes

@@ -11,9 +11,11 @@ import peewee
 from twisted.internet.defer import Deferred
 
 from bbs.board.groups import groups
+from bbs.board.groups.tables import Group
 from bbs.board.messages import messages
-from bbs.board.models import Group, Inbox, PostRow
+from bbs.board.messages.tables import Inbox
 from bbs.board.posts import posts
+from bbs.board.posts.tables import PostRow
 from bbs.core.errors import Refusal
 from bbs.core.threads import ILanes
 from bbs.framework import Part

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bbs.board import errors
-from bbs.board.models import Relationship
 from bbs.board.people import blocks, friendships, heard, relationships
+from bbs.board.people.errors import HasTooManyInvitations
+from bbs.board.people.tables import Relationship
 from bbs.board.quotas import Quotas
 from bbs.core.values import Rate
 from bbs.rules import accounts, auth
@@ -166,7 +166,7 @@ class Inviting(RulesCase):
             self.call(friendships.decline_all, self.bob)
             for each in many:
                 done = self.database.run(friendships.invite, each, "bob")
-                done.addErrback(lambda failure: failure.trap(errors.HasTooManyInvitations))
+                done.addErrback(lambda failure: failure.trap(HasTooManyInvitations))
                 self.successResultOf(done)
             accepted.append(len(self.call(friendships.invitations, self.bob)["invite"]))
             self.call(friendships.invite, self.ann, "bob")

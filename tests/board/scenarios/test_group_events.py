@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board.groups import groups
-from bbs.board.models import Group, Membership
+from bbs.board.groups.tables import Group, Membership
 from bbs.commands.cost_limits import CostLimits
 from bbs.core.errors import Unavailable
 from bbs.delivery.broadcast import CHANNEL

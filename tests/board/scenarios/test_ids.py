@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board.groups import groups
 from bbs.board.messages import expiry, history, messages
-from bbs.board.models import Inbox, MessageRow
+from bbs.board.messages.tables import Inbox, MessageRow
 from bbs.board.posts import user_stats
 from bbs.core.threads import ILanes
 from bbs.delivery.feed import Cursor

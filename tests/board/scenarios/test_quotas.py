@@ -12,12 +12,16 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, errors, inboxes
+from bbs.board import board, inboxes
 from bbs.board.groups import groups
+from bbs.board.groups.tables import Group, Membership
 from bbs.board.messages import expiry, messages
-from bbs.board.models import Delivery, Group, Inbox, Membership, MessageRow, PostRow, Relationship
+from bbs.board.messages.errors import InboxFull
+from bbs.board.messages.tables import Delivery, Inbox, MessageRow
 from bbs.board.people import friendships
+from bbs.board.people.tables import Relationship
 from bbs.board.posts import posts
+from bbs.board.posts.tables import PostRow
 from bbs.board.quotas import Quotas
 from bbs.config import Configuration, Limits
 from bbs.config.settings import keys_of
@@ -286,7 +290,7 @@ class WhatWaitsNeverDrifts(InboxCase):
     def maybe(self, rule: Callable[..., object], *arguments: object) -> None:
         """Call a rule that may refuse."""
         done: Deferred[object] = self.database.run(rule, *arguments)
-        done.addErrback(lambda failure: failure.trap(errors.InboxFull))
+        done.addErrback(lambda failure: failure.trap(InboxFull))
         self.successResultOf(done)
 
     def note(self, chance: random.Random) -> None:

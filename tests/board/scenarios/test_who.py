@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from bbs.board.models import Relationship, Status
 from bbs.board.people import friendships
+from bbs.board.people.tables import Relationship, Status
 from bbs.protocols.line import encode_entry
 from bbs.rules import auth
 from bbs.rules.auth import Caller

@@ -13,7 +13,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
-from bbs.board.models import Delivery, Inbox, MessageRow, PostRow
+from bbs.board.messages.tables import Delivery, Inbox, MessageRow
+from bbs.board.posts.tables import PostRow
 from bbs.config import App, Configuration, Fleet, Limits
 from bbs.storage.database import rows
 from bbs.storage.models import Place, Server, User

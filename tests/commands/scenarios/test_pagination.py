@@ -20,9 +20,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
 from bbs.board.groups import groups
-from bbs.board.models import Group, Membership, PostRow, Relationship
+from bbs.board.groups.tables import Group, Membership
 from bbs.board.people import friendships
+from bbs.board.people.tables import Relationship
 from bbs.board.posts import posts
+from bbs.board.posts.tables import PostRow
 from bbs.commands.common import all_commands
 from bbs.commands.service import Service, ServiceUnusable
 from bbs.framework import Caller, Command, CommandTable, Page, Part, Role, paged, read_only

@@ -12,7 +12,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
-from bbs.board.models import MessageRow as Stored
+from bbs.board.messages.tables import MessageRow as Stored
 from bbs.commands.context import Ask, success
 from bbs.commands.service import Service
 from bbs.delivery.bus import MAX_HINT, Bus

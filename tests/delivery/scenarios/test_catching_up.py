@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
 from bbs.board.messages import messages
-from bbs.board.models import Delivery, MessageRow
+from bbs.board.messages.tables import Delivery, MessageRow
 from bbs.commands.cost_limits import COMMANDS_AT_ONCE
 from bbs.config import Configuration
 from bbs.framework import User

@@ -6,7 +6,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board.models import Group
+from bbs.board.groups.tables import Group
 from bbs.delivery.broadcast import CHANNEL
 from bbs.delivery.feed import Cursor
 from bbs.delivery.listeners import LISTENING_CONNECTIONS, Listener, Subscribers

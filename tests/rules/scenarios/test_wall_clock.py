@@ -8,7 +8,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
-from bbs.board.models import MessageRow
+from bbs.board.messages.tables import MessageRow
 from bbs.core.errors import NotLoggedIn
 from bbs.core.values import State
 from bbs.rules import accounts, auth, fleet_admin, fleet_transitions, membership

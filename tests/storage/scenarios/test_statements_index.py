@@ -6,7 +6,7 @@ from typing import Any
 
 import peewee
 
-from bbs.board.models import MessageRow
+from bbs.board.messages.tables import MessageRow
 from bbs.storage.statements import by_index, statement
 from tests.database_case import RulesCase, on_both_databases
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pymysql
 
 from bbs.board import board
-from bbs.board.models import Group
+from bbs.board.groups.tables import Group
 from bbs.config import Configuration, Limits, Messages
 from bbs.rules import fleet_admin
 from bbs.storage import migrations

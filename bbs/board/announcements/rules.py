@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import peewee
 
-from bbs.board.models import Announcement, padded
+from bbs.board.announcements.tables import Announcement
+from bbs.board.lists import padded
 from bbs.framework import Refusal, for_update, read_only
 from bbs.framework.fast import statement
 from bbs.framework.feeds import Broadcast, Stored

@@ -1,0 +1,1 @@
+"""Announcements: what operators tell everybody. They know no other part of the board."""

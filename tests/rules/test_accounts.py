@@ -387,6 +387,7 @@ class Sessions(RulesCase):
                 self.server,
                 None,
                 session=auth.digest(token),
+                quotas=caller.quotas,
             ),
         )
 

@@ -27,7 +27,6 @@ from bbs.rules.fleet_admin import DELAY, By, Replacement, count_text
 from bbs.rules.fleets import SourceFleet
 from bbs.rules.overview import LoginServerRow
 from bbs.scaling import providers
-from bbs.scaling.ec2.instance_states import price
 from bbs.scaling.identity import is_certainly_alive, is_certainly_dead
 from bbs.storage.engines import DatabaseRefused
 from bbs.storage.migrations import upgrade
@@ -261,13 +260,18 @@ def _parser(program: Program) -> argparse.ArgumentParser:
 
 
 def _list(config: Configuration, options: argparse.Namespace, by: By) -> list[dict[str, object]]:
-    now, region = time.time(), config.ec2.region
+    now, prices = time.time(), providers.prices(config)
     found = [each for each in fleet_admin.listing() if options.state in (None, each.server.state)]
-    return [_as_json(listed, now, region) for listed in found]
+    return [_as_json(listed, now, prices) for listed in found]
 
 
-def _as_json(listed: fleet_admin.ListedServer, now: float, region: str) -> dict[str, object]:
+def _as_json(
+    listed: fleet_admin.ListedServer,
+    now: float,
+    prices: Mapping[str, Callable[[str], float | None]],
+) -> dict[str, object]:
     server = listed.server
+    price = prices.get(server.provider)
     took = server.launch_time
     return {
         "id": server.id,
@@ -286,7 +290,7 @@ def _as_json(listed: fleet_admin.ListedServer, now: float, region: str) -> dict[
         "replace_asked": server.replace_asked,
         "reason": server.reason,
         "people": listed.people,
-        "usd_per_hour": price(server.kind or "", region),
+        "usd_per_hour": price(server.kind) if price and server.kind else None,
     }
 
 

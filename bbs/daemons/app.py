@@ -1,31 +1,29 @@
 """The app server of `twistd NAME-app`: how it starts, joins the fleet, and leaves it.
 
 `Heartbeat` shows the fleet that the server lives. `ParentWatchdog` ends the server with the process
-that launched it. `OwnInstance` reports to the fleet what EC2's metadata say: the address of this
-instance, so that the server is ready where instances cannot be listed, and that the instance will
-be taken away, so that the server is drained before.
+that launched it. What the machine says of itself, `machine.py` reports.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from twisted.application.internet import TimerService
 from twisted.application.service import Service as TwistedService
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IListeningPort, IReactorFDSet, IReactorTime, IReadDescriptor
+from twisted.internet.interfaces import IListeningPort, IReactorFDSet, IReadDescriptor
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from bbs import __version__
 from bbs.commands.service import Service
 from bbs.commands.strictness import check_questions
 from bbs.config import Configuration
@@ -39,30 +37,19 @@ from bbs.core.values import Tally
 from bbs.daemons.composition import AppServing
 from bbs.daemons.daemon import EMBEDDED, FAREWELL, CannotStart, Daemon
 from bbs.daemons.listening import CannotListen
+from bbs.daemons.machine import MachineReports
 from bbs.rules import membership
-from bbs.scaling.ec2.metadata import Metadata, MetadataUnavailable
 from bbs.scaling.identity import process_identity
 from bbs.scaling.lineage import Lineage
+from bbs.scaling.providers import MachineKit, launcher, make_machine
 from bbs.storage.database import Database
 
 T = TypeVar("T")
-
-PATIENCE = 2.0
-"""Seconds for which a server that starts waits for its address. Then it reports without one, and
-the provider's list may know it sooner. The metadata answer within milliseconds."""
 
 RIGHTS_PATIENCE, RIGHTS_AGAIN = 30.0, 2.0
 """Seconds for which a new instance may lack its role's credentials or rights, or the store may be
 busy with others, and between two questions for a secret then. IAM's changes mostly spread in ten;
 the instance ends with its server, so giving up costs a boot."""
-
-AGAIN = 2.0  # seconds between questions for an address that is not known yet
-
-POLL = 5.0
-"""Seconds between looks for a notice, as AWS advises:
-https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html"""
-
-POLL_SCHEDULED = 60.0  # seconds between looks for scheduled events of an instance on demand
 
 _log = Logger()
 
@@ -164,18 +151,18 @@ class AppServer(Daemon):
         self.on_stop(lambda: Deferred.fromCoroutine(self._leave(database, server_id, serving)))
         serving.home.bus.tell_fleet("ready")
 
-    def _begin_machine(self) -> OwnInstance | None:
-        """Begin to ask the metadata of the instance, if the provider ec2 launched this server."""
-        is_on_ec2 = is_on_instance(self.config, self._launched_as)
-        metadata = Metadata.from_environ(self.reactor, os.environ) if is_on_ec2 else None
-        if metadata is None:
+    def _begin_machine(self) -> MachineReports | None:
+        """Begin to ask the machine, if the provider that launched this server lets it be asked."""
+        if self._launched_as is None or (provider := launcher(self.config)) is None:
             return None
-        machine = OwnInstance(metadata, self.config.ec2.address, self.reactor)
+        section = self.config.sections()[provider.name]
+        kit = MachineKit(self.reactor, section, self._launched_as, os.environ, self.on_stop)
+        machine = MachineReports(provider.name, partial(make_machine, provider, kit), self.reactor)
         self.begin(machine)
         return machine
 
     async def _join(
-        self, database: Database, port: IListeningPort, machine: OwnInstance | None
+        self, database: Database, port: IListeningPort, machine: MachineReports | None
     ) -> str:
         number = port.getHost().port  # type: ignore[attr-defined]
         if self._launched_as is None:
@@ -271,137 +258,6 @@ class ParentWatchdog(TwistedService):
 
     def _cut(self) -> None:
         self._on_cut("the process that launched this server is dead")
-
-
-def is_on_instance(config: Configuration, server_id: str | None) -> bool:
-    """Whether the provider ec2 has launched this app server: only it sets `ec2.address` for one
-    (`bbs.scaling.providers`). Other servers ask no metadata, as they do not know what answers at
-    that address elsewhere."""
-    has_address = config.sources.get("ec2.address", "default") != "default"
-    return has_address and server_id is not None
-
-
-class OwnInstance(TwistedService):
-    """The instance of this app server.
-
-    :param wanted: its address for people, as `ec2.address` has it.
-    """
-
-    def __init__(self, metadata: Metadata, wanted: str, reactor: IReactorTime) -> None:
-        self._metadata = metadata
-        self._wanted = wanted
-        self._reactor = reactor
-        self._host: str | None = None
-        self._decided: Deferred[None] = Deferred()
-        self._tasks: list[Deferred[None]] = []
-
-    def startService(self) -> None:
-        TwistedService.startService(self)
-        decided = self._decided.addTimeout(PATIENCE, self._reactor)
-        # Not a CancelledError: then the start that waits for the address must end.
-        decided.addErrback(lambda failure: failure.trap(TimeoutError))
-        self._begin(self._find())
-
-    def stopService(self) -> Deferred[Any]:
-        TwistedService.stopService(self)
-        self._decide()
-        for task in self._tasks:
-            task.cancel()
-        return DeferredList(self._tasks)
-
-    async def host(self) -> str | None:
-        """The address of this machine; None if it is not known soon."""
-        await self._decided
-        return self._host
-
-    def joined(
-        self,
-        database: Database,
-        server: str,
-        port: int,
-        reported: str | None,
-        version: str = __version__,
-    ) -> None:
-        """Report to the fleet from now on, which this app server, of this `version`, has joined:
-        its address, unless that has been `reported`, its instance, and notices."""
-        if reported is None:
-            self._begin(self._report_host(database, server, port, version))
-        self._begin(self._name_instance(database, server))
-        self._begin(self._watch(database, server))
-
-    def _begin(self, task: Coroutine[Any, Any, None]) -> None:
-        def ended(failure: Failure) -> None:
-            if not failure.check(CancelledError):
-                _log.failure("asking the instance's metadata failed", failure=failure)
-
-        self._tasks.append(Deferred.fromCoroutine(task).addErrback(ended))
-
-    def _decide(self) -> None:
-        if not self._decided.called:
-            self._decided.callback(None)
-
-    async def _find(self) -> None:
-        trouble = ""
-        while self.running:
-            try:
-                self._host = await self._metadata.address(self._wanted)
-            except MetadataUnavailable as error:
-                reason = str(error)
-            else:
-                self._decide()
-                if self._host is not None:
-                    return
-                reason = "it has none"
-            if reason != trouble:
-                trouble = reason
-                _log.warn(
-                    "this instance's address (ec2.address: {wanted}) is not known: {trouble}",
-                    wanted=self._wanted,
-                    trouble=trouble,
-                )
-            await self._pause(AGAIN)
-
-    async def _report_host(self, database: Database, server: str, port: int, version: str) -> None:
-        while self.running:
-            if self._host is not None:
-                with suppress(Unavailable):
-                    # If this server is ready, the fleet has learned its address elsewhere.
-                    await database.run(membership.report, server, port, self._host, version)
-                    return
-            await self._pause(AGAIN)
-
-    async def _name_instance(self, database: Database, server: str) -> None:
-        while self.running:
-            with suppress(MetadataUnavailable, Unavailable):
-                if id := await self._metadata.instance_id():
-                    await database.run(membership.name_instance, server, id)
-                return
-            await self._pause(POLL)
-
-    async def _watch(self, database: Database, server: str) -> None:
-        """Look for notices, and report each until the database has it."""
-        is_spot: bool | None = None
-        why = reported = ""
-        while self.running:
-            try:
-                if is_spot is None:
-                    is_spot = await self._metadata.is_spot()
-                notice = await self._metadata.notice(is_spot)
-            except MetadataUnavailable:
-                notice = ""
-            if notice and notice != why:
-                why = notice
-                _log.warn("EC2 takes this instance away: {why}", why=why)
-            if why != reported:
-                with suppress(Unavailable):
-                    await database.run(membership.warn, server, why)
-                    reported = why
-            # Scheduled events are days ahead.
-            await self._pause(POLL if is_spot is not False else POLL_SCHEDULED)
-
-    async def _pause(self, seconds: float) -> None:
-        if self.running:
-            await deferLater(self._reactor, seconds)
 
 
 class Heartbeat(TimerService):

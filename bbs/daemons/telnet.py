@@ -9,9 +9,10 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IListeningPort
 
 from bbs.client.tls import Trust, TrustUnusable, load_trust, tls_endpoints
-from bbs.core.addresses import Address, ServerPlace, is_name_of, reached_at
+from bbs.core.addresses import Address, ServerPlace, reached_at
 from bbs.daemons.daemon import FAREWELL, CannotStart, Daemon
 from bbs.protocols.line.interfaces import LineLimits
+from bbs.scaling.providers import behind_proxy
 from bbs.ui.gateway.connection import GatewayFactory
 from bbs.ui.gateway.session import Host
 
@@ -30,10 +31,11 @@ class TelnetGateway(Daemon):
         server = ServerPlace.parse(telnet.server)
         trusted = await self.run_once("certificates", trust, server.ca) if server.tls else None
         name = server.name or server.address.host
+        is_behind_proxy = behind_proxy(self.config)
 
         def way_to(address: Address) -> Address:
             """App servers with such names are reached where the login servers are, by a proxy."""
-            if not is_name_of(self.config.ec2.address, address.host):
+            if not is_behind_proxy(address.host):
                 return address
             return Address(server.address.host, address.port)
 

@@ -1,12 +1,16 @@
-"""The interfaces of a provider of app servers: launch one, list them, end one.
+"""The interfaces of a provider of app servers: launch one, list them, end one. And of the machine
+that it launches one on.
 
-A provider starts app servers as child processes (`bbs.scaling.local`), on EC2, or in memory for
+A provider starts app servers as child processes (`bbs.scaling.local`), in a cloud, or in memory for
 tests (`bbs.testing.provider`). Places, people and plans are not its matter. The fleet makes an id
-for every launch before it asks for it; because of the id, asking again is harmless. Each provider
-passes the contract suite in `bbs/testing/provider_contract.py`.
+for every launch before it asks for it; because of the id, asking again is harmless.
+
+Every provider has `IProvider`. The fleet looks which of the other interfaces it has as well, and
+asks for what they give. Each has a contract suite in `bbs.testing`.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
@@ -28,15 +32,28 @@ class LaunchRefused(LaunchFailed):
     """A launch failed, and all will until an operator has done what the text says."""
 
 
+class MachineUnavailable(Exception):
+    """A machine cannot be asked about itself now. The text is one line for operators."""
+
+
+@dataclass(frozen=True)
+class MachineNotice:
+    """A machine will be taken away. `why` says so in a few words for operators. If it is not
+    `certain`, the provider only may want the machine back."""
+
+    why: str
+    certain: bool = True
+
+
 class IProvider(IService):
     """A service that starts and ends app servers. A provider launches only between `startService`
     and `stopService`, and decides what becomes of its instances when it stops: children end with
     it, machines in a cloud live on for the next controller of the fleet."""
 
     scope: str = Attribute(
-        """The launches that this provider knows, e.g. `local:<process identity>`. If a launch was
-        made under this scope, its absence from `list` means something; of launches of other scopes
-        this provider knows nothing."""
+        """The launches that this provider knows, e.g. `local:<process identity>`. It begins with
+        the provider's name and a colon. If a launch was made under this scope, its absence from
+        `list` means something; of launches of other scopes this provider knows nothing."""
     )
 
     shared: bool = Attribute(
@@ -180,6 +197,38 @@ class IKeepsLogs(Interface):
 
     def reopen_logs() -> None:
         """Have app servers reopen their log files, because the old files were moved away."""
+
+
+class IMachine(Interface):
+    """What an app server asks about the machine that it runs on, if its provider launched it.
+
+    The app server asks at its start, and later again until it knows. A question that fails is asked
+    again, whatever it fails with. One that has no answer after ten seconds is cancelled, and counts
+    as failed. Without answers the app server serves all the same. The fleet then has its address
+    from the provider's list, and hears of no notice. No method may block the reactor. Each may be a
+    coroutine function.
+    """
+
+    notice_interval: float = Attribute(
+        """Seconds until the next look for a notice; read after each. At least one passes."""
+    )
+
+    def address() -> Deferred[str | None]:
+        """The host name or address at which people reach this machine; None if it has none yet, or
+        leaves that to the provider's list. `MachineUnavailable` if it cannot be known now."""
+
+    def instance_id() -> Deferred[str | None]:
+        """The provider's own name for this machine, as `Instance.instance_id` has it; None if it
+        has none. Fails as `address` does."""
+
+    def zone() -> Deferred[str | None]:
+        """The zone that this machine is in, for the log of the app server; None if there are none.
+        Fails as `address` does."""
+
+    def notice() -> Deferred[MachineNotice | None]:
+        """The notice that this machine will be taken away; None while there is none. The fleet then
+        moves people to another server, sooner or later as the notice is `certain` or not. Fails as
+        `address` does."""
 
 
 class IFleetController(Interface):

@@ -5,7 +5,7 @@ A package with another way to start app servers names a `Provider` in the entry-
 imports these declarations, so the code that does the work is imported when it is needed.
 
 A login server calls `make_provider`, which also makes the command, the configuration and the
-environment of app servers.
+environment of app servers. An app server calls `make_machine`, to learn of the machine it runs on.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from inspect import isawaitable
@@ -36,7 +36,7 @@ from bbs.core.values import Instance
 from bbs.rules.fleets import FleetIdentity
 from bbs.rules.membership import Member
 from bbs.scaling.data_folder import Unusable, make_private, write_privately
-from bbs.scaling.interfaces import IKeepsWarm, IProvider, LaunchRefused
+from bbs.scaling.interfaces import IKeepsWarm, IMachine, IProvider, LaunchRefused
 
 SQLITE = "sqlite:///"
 
@@ -96,6 +96,26 @@ class LaunchKit:
 
 
 @dataclass(frozen=True)
+class MachineKit:
+    """Everything that an app server may need to ask about the machine that it runs on.
+
+    :param reactor: the app server's.
+    :param section: the provider's section of the app server's configuration. Keys that are not
+        handed on have their defaults.
+    :param launch_id: the id under which the provider launched the app server.
+    :param environment: the environment of the app server's process.
+    :param on_stop: takes a function to call when the app server stops; a Deferred that the function
+        returns is waited for.
+    """
+
+    reactor: Any  # An `IReactor`; other people's providers type-check against this.
+    section: Any
+    launch_id: str
+    environment: Mapping[str, str]
+    on_stop: Callable[[Callable[[], Any]], None]
+
+
+@dataclass(frozen=True)
 class Provider:
     """A way to start app servers.
 
@@ -113,7 +133,19 @@ class Provider:
     :param check: checks, for `bbs config check`, all that `make` may refuse because of the
         configuration alone, without the network. It blocks, and raises as `make` does; its kit can
         launch nothing.
-    :raises ValueError: the name is malformed.
+    :param machine: makes, in an app server that this provider launched, the `IMachine` that the app
+        server asks; None if there is nothing to ask. It may not block. An app server knows by its
+        configuration who launched it: it is told the keys of the provider's section. So the section
+        needs a key that is handed on.
+    :param everywhere: the keys of the section that app servers of other providers are told too, so
+        that they say nothing of who launched them.
+    :param behind_proxy: whether a host, which a server of the section has told people, is a name
+        that leads to a proxy, at which the login servers are reached too. Called with the section
+        and the host.
+    :param price: the US dollars for an hour of a machine, for orientation; None if not known.
+        Called with the section and `Instance.kind`.
+    :raises ValueError: the name is malformed, the section lacks a key of `everywhere`, or a
+        provider with a `machine` hands no key on.
     :raises TypeError: the section is malformed.
     """
 
@@ -125,6 +157,18 @@ class Provider:
     here: bool = True
     warms: bool = False
     check: Callable[[LaunchKit], object] | None = None
+    machine: Callable[[MachineKit], IMachine | None] | None = None
+    everywhere: Collection[str] = ()
+    behind_proxy: Callable[[Any, str], bool] | None = None
+    price: Callable[[Any, str], float | None] | None = None
+
+    @property
+    def launched_keys(self) -> Collection[str]:
+        """The keys of the section, with its name, that only app servers are told that this provider
+        launches."""
+        keys = keys_of(self.section) if self.section else {}
+        handed_on = {key for key, declared in keys.items() if declared.handed_on}
+        return [f"{self.name}.{key}" for key in sorted(handed_on.difference(self.everywhere))]
 
     @property
     def outlives(self) -> bool:
@@ -134,8 +178,11 @@ class Provider:
     def __post_init__(self) -> None:
         if not re.fullmatch("[a-z][a-z0-9]*", self.name):
             raise ValueError(f"a provider's name is small letters and digits, not {self.name!r}")
-        if self.section is not None:
-            keys_of(self.section)
+        known = {} if self.section is None else keys_of(self.section)
+        if strange := sorted({*self.everywhere} - {*known}):
+            raise ValueError(f"everywhere: the section has no key {strange[0]}")
+        if self.machine and not self.launched_keys:
+            raise ValueError("a provider with a machine needs a key that it hands on")
 
 
 def _make_local(kit: LaunchKit) -> IProvider:
@@ -182,6 +229,50 @@ def check(config: Configuration, service_name: str) -> None:
             only_here=only_here(config),
         )
     )
+
+
+def launcher(config: Configuration) -> Provider | None:
+    """The provider that launched the app server with this configuration, which the server is to ask
+    about its machine; None if there is none. A server that was launched asks no other: it cannot
+    know what answers elsewhere."""
+    given = {key for key, source in config.sources.items() if source != "default"}
+    with_machines = (each for _, each in installed_providers() if each.machine)
+    return next((each for each in with_machines if given.intersection(each.launched_keys)), None)
+
+
+def make_machine(provider: Provider, kit: MachineKit) -> IMachine | None:
+    """The machine of an app server that `provider` launched; None if there is nothing to ask.
+    Raises whatever the provider raises; TypeError if it made something else."""
+    made = provider.machine(kit) if provider.machine else None
+    if made is not None and not IMachine.providedBy(made):
+        raise TypeError(f"it made {made!r}, which does not provide IMachine")
+    return made
+
+
+def behind_proxy(config: Configuration) -> Callable[[str], bool]:
+    """A function that says whether a host, which an app server told people, leads to the proxy at
+    which the login servers are reached too."""
+    each_says = [
+        partial(provider.behind_proxy, _section(config, provider))
+        for _, provider in installed_providers()
+        if provider.behind_proxy
+    ]
+    return lambda host: any(says(host) for says in each_says)
+
+
+def prices(config: Configuration) -> Mapping[str, Callable[[str], float | None]]:
+    """By the name of each provider that knows prices, a function that gives the US dollars for an
+    hour of a machine of some kind; it gives None for one that it does not know."""
+    return {
+        provider.name: partial(provider.price, _section(config, provider))
+        for _, provider in installed_providers()
+        if provider.price
+    }
+
+
+def _section(config: Configuration, provider: Provider) -> Any:
+    """The provider's section; with its defaults if nothing was loaded."""
+    return config.sections().get(provider.name) or (provider.section and provider.section())
 
 
 async def make_provider(
@@ -341,8 +432,9 @@ def configuration_text(
         broker=replace(config.broker, url=brokers),
         providers={name: each for name, each in config.providers.items() if name == used},
     )
-    # A server with this key asks for metadata, which only machines on EC2 have.
-    without = [] if used == "ec2" else ["ec2.address"]
+    # By such keys a server knows who launched it (`launcher`).
+    others = (provider for _, provider in installed_providers() if provider.name != used)
+    without = [key for provider in others for key in provider.launched_keys]
     # Older servers, which an image may still have, refuse unknown keys.
     if not config.tracing.endpoint:
         without += ["tracing.endpoint", "tracing.sample"]

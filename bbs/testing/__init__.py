@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bbs.testing.database_contract import DatabaseContract as DatabaseContract
     from bbs.testing.database_suite import DatabaseSuite as DatabaseSuite
     from bbs.testing.limits import undeclared_limits as undeclared_limits
+    from bbs.testing.machine_contract import MachineContract as MachineContract
     from bbs.testing.network import Link as Link
     from bbs.testing.network import MemoryNetwork as MemoryNetwork
     from bbs.testing.provider import MemoryProvider as MemoryProvider
@@ -30,6 +31,7 @@ _HOMES = {
     "bbs.testing.database_contract": "ContendedDatabaseContract DatabaseContract",
     "bbs.testing.database_suite": "DatabaseSuite",
     "bbs.testing.limits": "undeclared_limits",
+    "bbs.testing.machine_contract": "MachineContract",
     "bbs.testing.network": "Link MemoryNetwork",
     "bbs.testing.provider": "MemoryProvider",
     "bbs.testing.provider_contract": "ProviderContract",

@@ -58,6 +58,20 @@ SHIPS = """
     ships = Provider("ships", Ships, make)
     slow = Provider("slow", None, make_slowly, here=False)
     none = Provider("nothing", None, lambda kit: "no provider")
+
+    def machine(kit):
+        kits.append(kit)
+        return kit.section.harbour
+
+    sailing = Provider(
+        "ships",
+        Ships,
+        make,
+        machine=machine,
+        everywhere=["speed"],
+        behind_proxy=lambda section, host: host == section.harbour,
+        price=lambda section, kind: section.speed if kind == "brig" else None,
+    )
 """
 
 
@@ -291,6 +305,89 @@ class Kits(InstalledCase):
         config = replace(config, fleet=replace(config.fleet, provider="aws"))
         failure = self.failureResultOf(self.make(config), ConfigError)
         self.assertEqual(str(failure.value), "fleet.provider: unknown provider 'aws'")
+
+
+class Machines(InstalledCase):
+    """What an app server learns of who launched it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.install("acme-ships", "ships = acme_ships:sailing", acme_ships=SHIPS)
+
+    def theirs(self, provider: str, **given: str) -> Configuration:
+        """The configuration of an app server that `provider` launches."""
+        known = {key.replace("__", "."): value for key, value in given.items()}
+        options = {"fleet.provider": provider, "ec2.image_id": "ami-1", **known}
+        config = load(None, {}, options)
+        text = providers.configuration_text(config, config.broker.url, config.app.listen)
+        path = Path(self.mktemp())
+        path.write_text(text)
+        return load(str(path), {})
+
+    def launcher(self, provider: str, **given: str) -> str | None:
+        found = providers.launcher(self.theirs(provider, **given))
+        return found.name if found else None
+
+    def test_who_launched(self) -> None:
+        for provider, launcher in (
+            *(("ec2", "ec2"), ("ships", "ships")),
+            *(("local", None), ("none", None)),
+        ):
+            self.assertEqual(self.launcher(provider), launcher)
+
+    def test_other_sections(self) -> None:
+        """Nobody else did, though the login server's configuration should speak of EC2."""
+        for address in ("public", "private", "dns"):
+            self.assertEqual(self.launcher("ec2", ec2__address=address), "ec2")
+            self.assertEqual(self.launcher("local", ec2__address=address), None)
+            self.assertEqual(self.theirs("ec2", ec2__address=address).ec2.address, address)
+
+    def test_what_everybody_is_told(self) -> None:
+        theirs = self.theirs("local", ec2__region="eu-north-1", ships__speed="7")
+        self.assertEqual(theirs.ec2.region, "eu-north-1")
+
+    def kit(self) -> Any:
+        section = load(None, {}, {"ships.harbour": "Oslo"}).sections()["ships"]
+        return providers.MachineKit(Clock(), section, "a-1", {"PATH": "/"}, lambda stop: None)
+
+    def test_kit(self) -> None:
+        kit = self.kit()
+        provider = providers.named("ships")[1]
+        error = self.assertRaises(TypeError, providers.make_machine, provider, kit)
+        self.assertEqual(str(error), "it made 'Oslo', which does not provide IMachine")
+        self.assertIs(sys.modules["acme_ships"].kits[-1], kit)
+
+    def test_none(self) -> None:
+        """A provider may have nothing to say."""
+        section: Any = providers.named("ships")[1].section
+        make: Any = print
+        silent = providers.Provider("ships", section, make, machine=lambda kit: None)
+        self.assertIs(providers.make_machine(silent, self.kit()), None)
+        self.assertIs(providers.make_machine(providers.local, self.kit()), None)
+
+    def test_behind_a_proxy(self) -> None:
+        says = providers.behind_proxy(
+            load(None, {}, {"ships.harbour": "Oslo", "ec2.address": "ip-{ip}.example.org"})
+        )
+        hosts = ("Oslo", "ip-10-0-0-1.example.org", "ip-10-0-0.example.org", "10.0.0.1", "public")
+        self.assertEqual([host for host in hosts if says(host)], [*hosts[:2]])
+        self.assertFalse(providers.behind_proxy(Configuration())("public"))
+
+    def test_prices(self) -> None:
+        prices = providers.prices(load(None, {}, {"ships.speed": "0.25"}))
+        self.assertEqual({*prices}, {"ec2", "ships"})
+        self.assertEqual((prices["ships"]("brig"), prices["ships"]("raft")), (0.25, None))
+        self.assertIs(prices["ec2"]("no such type"), None)
+
+    def test_malformed(self) -> None:
+        section, make = providers.named("ships")[1].section, cast("Any", print)
+        with self.assertRaises(ValueError) as caught:
+            providers.Provider("ships", section, make, everywhere=["sail"])
+        self.assertEqual(str(caught.exception), "everywhere: the section has no key sail")
+        with self.assertRaises(ValueError) as caught:
+            providers.Provider("ships", None, make, machine=make)
+        told = "a provider with a machine needs a key that it hands on"
+        self.assertEqual(str(caught.exception), told)
 
 
 class Unusable(InstalledCase):

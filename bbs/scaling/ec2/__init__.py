@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bbs.config import EC2, ConfigError
-from bbs.core.addresses import has_tls
+from bbs.core.addresses import has_tls, is_name_of
 from bbs.scaling.ec2.errors import NEEDS_TLS
-from bbs.scaling.providers import LaunchKit, Provider
+from bbs.scaling.providers import LaunchKit, MachineKit, Provider
 
 if TYPE_CHECKING:
-    from bbs.scaling.interfaces import IProvider
+    from bbs.scaling.interfaces import IMachine, IProvider
 
 _ENDPOINTS = ("AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL")  # botocore's environment variables
 
@@ -72,4 +72,30 @@ def _check_tls(config: EC2) -> None:
         raise ConfigError(NEEDS_TLS)
 
 
-instances = Provider("ec2", EC2, _make, here=False, warms=True, check=_check)
+def _machine(kit: MachineKit) -> IMachine | None:
+    from bbs.scaling.ec2.machine import EC2Machine
+    from bbs.scaling.ec2.metadata import Metadata
+
+    metadata = Metadata.from_environ(kit.reactor, kit.environment)
+    return EC2Machine(metadata, kit.section.address) if metadata else None
+
+
+def _price(section: EC2, kind: str) -> float | None:
+    from bbs.scaling.ec2.instance_states import price
+
+    return price(kind, section.region)
+
+
+instances = Provider(
+    "ec2",
+    EC2,
+    _make,
+    here=False,
+    warms=True,
+    check=_check,
+    machine=_machine,
+    # Every server may find secrets in the region.
+    everywhere=("region", "package"),
+    behind_proxy=lambda section, host: is_name_of(section.address, host),
+    price=_price,
+)

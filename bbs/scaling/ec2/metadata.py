@@ -30,6 +30,7 @@ from zope.interface import implementer
 from bbs.core.addresses import PRIVATE, fill_name
 from bbs.core.clock import IReactor
 from bbs.core.values import REBALANCE
+from bbs.scaling.interfaces import MachineUnavailable
 
 ENDPOINT = "http://169.254.169.254"
 
@@ -51,9 +52,8 @@ _INSTANCE = re.compile(r"[0-9A-Za-z-]{1,64}")
 _OK, _UNAUTHORIZED, _NOT_FOUND = 200, 401, 404
 
 
-class MetadataUnavailable(Exception):
-    """The metadata service does not answer, or not well. The text is one line for operators,
-    without any of the answer."""
+class MetadataUnavailable(MachineUnavailable):
+    """The metadata service does not answer, or not well. The text has nothing of the answer."""
 
 
 class Metadata:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from itertools import chain, repeat
-from pathlib import Path
 from typing import Any, cast
 from unittest import mock
 
@@ -18,20 +17,11 @@ from bbs.core.addresses import ListeningPlace
 from bbs.core.clock import IReactor
 from bbs.core.errors import Unavailable
 from bbs.core.values import Instance
-from bbs.daemons.app import (
-    AGAIN,
-    PATIENCE,
-    POLL,
-    POLL_SCHEDULED,
-    RIGHTS_AGAIN,
-    RIGHTS_PATIENCE,
-    AppServer,
-    OwnInstance,
-    is_on_instance,
-)
+from bbs.daemons.app import RIGHTS_AGAIN, RIGHTS_PATIENCE, AppServer
 from bbs.daemons.listening import CannotListen
+from bbs.daemons.machine import AGAIN, PATIENCE, MachineReports
 from bbs.rules import fleet_transitions, membership
-from bbs.scaling import providers
+from bbs.scaling.ec2.machine import POLL, POLL_SCHEDULED, EC2Machine
 from bbs.scaling.ec2.metadata import Metadata
 from bbs.storage.database import Database
 from tests.rules.fleet_case import ONE, FleetCase
@@ -152,7 +142,8 @@ class MachineTestCase(FleetCase):
         self.reactor = MetadataReactor()
         self.paths = self.reactor.service.paths
         self.paths["instance-life-cycle"] = b"spot"
-        self.machine = OwnInstance(Metadata(self.reactor), "public", self.reactor)
+        machine = EC2Machine(Metadata(self.reactor), "public")
+        self.machine = MachineReports("ec2", lambda: machine, self.reactor)
         self.events: list[Any] = []
         observer: Any = self.events.append
         globalLogPublisher.addObserver(observer)
@@ -242,7 +233,7 @@ class Addresses(MachineTestCase):
         self.reactor.pass_time(60)
         self.assertEqual(
             self.warnings(),
-            ["this instance's address (ec2.address: public) is not known: it has none"],
+            ["this instance has no address (ec2.address: public)"],
         )
         self.paths["public-ipv4"] = PUBLIC
         self.reactor.pass_time(3 * AGAIN)
@@ -308,7 +299,7 @@ class Notices(MachineTestCase):
         self.reactor.pass_time(60)
         self.assertEqual(self.door.rules, ["warn"])
         self.assertEqual(
-            self.warnings(), ["EC2 takes this instance away: spot: interrupted at 12:34 UTC"]
+            self.warnings(), ["this machine will be taken away: spot: interrupted at 12:34 UTC"]
         )
 
     def test_recommended_and_then_interrupted(self) -> None:
@@ -337,7 +328,7 @@ class Notices(MachineTestCase):
         self.door.away = False
         self.reactor.pass_time(2 * POLL)
         self.assertEqual(self.warned, "spot: interrupted at 12:34 UTC")
-        self.assertEqual(len(self.warnings()), 1)
+        self.assertEqual(len([line for line in self.warnings() if "taken away" in line]), 1)
 
     def test_metadata_that_do_not_answer(self) -> None:
         """They are asked again, as long as it serves."""
@@ -375,34 +366,6 @@ class OnDemand(MachineTestCase):
         )
         self.reactor.pass_time(POLL_SCHEDULED)
         self.assertEqual(self.warned, "scheduled: instance-retirement, 21 Jan 2019 09:00:43 GMT")
-
-
-class Launched(FleetCase):
-    """Who asks metadata at all."""
-
-    def asks(self, provider: str, server_id: str | None = "1", **options: str) -> bool:
-        """Whether an app server does that this provider launched."""
-        given = {"fleet.provider": provider, "ec2.image_id": "ami-1", **options}
-        config = load(None, {}, given)
-        text = providers.configuration_text(config, config.broker.url, config.app.listen)
-        path = Path(self.mktemp())
-        path.write_text(text)
-        theirs = load(str(path), {})
-        if provider == "ec2":
-            self.assertEqual(theirs.ec2.address, config.ec2.address)
-        return is_on_instance(theirs, server_id)
-
-    def test_ec2(self) -> None:
-        for address in ("public", "private", "dns"):
-            self.assertTrue(self.asks("ec2", **{"ec2.address": address}))
-
-    def test_others(self) -> None:
-        """Nobody else, though its login server's configuration should speak of EC2."""
-        for provider in ("local", "none"):
-            self.assertFalse(self.asks(provider, **{"ec2.address": "private"}))
-
-    def test_by_hand(self) -> None:
-        self.assertFalse(self.asks("ec2", None))
 
 
 class Named(MachineTestCase):

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from bbs.testing.broker import MemoryBroker as MemoryBroker
     from bbs.testing.broker_contract import BrokerContract as BrokerContract
     from bbs.testing.broker_contract import SocketContract as SocketContract
+    from bbs.testing.capacity_contract import BatchesContract as BatchesContract
+    from bbs.testing.capacity_contract import PoolsContract as PoolsContract
+    from bbs.testing.capacity_contract import StrategiesContract as StrategiesContract
     from bbs.testing.database_contract import ContendedDatabaseContract as ContendedDatabaseContract
     from bbs.testing.database_contract import DatabaseContract as DatabaseContract
     from bbs.testing.database_suite import DatabaseSuite as DatabaseSuite
@@ -19,7 +22,11 @@ if TYPE_CHECKING:
     from bbs.testing.network import Link as Link
     from bbs.testing.network import MemoryNetwork as MemoryNetwork
     from bbs.testing.provider import MemoryProvider as MemoryProvider
+    from bbs.testing.provider_contract import EndsUnlistedContract as EndsUnlistedContract
+    from bbs.testing.provider_contract import KeepsLogsContract as KeepsLogsContract
+    from bbs.testing.provider_contract import KnowsInstancesContract as KnowsInstancesContract
     from bbs.testing.provider_contract import ProviderContract as ProviderContract
+    from bbs.testing.provider_contract import WarmContract as WarmContract
     from bbs.testing.rules import RulesCase as RulesCase
     from bbs.testing.service import MemoryAppServer as MemoryAppServer
     from bbs.testing.service import MemoryService as MemoryService
@@ -28,13 +35,17 @@ if TYPE_CHECKING:
 _HOMES = {
     "bbs.testing.broker": "MemoryBroker",
     "bbs.testing.broker_contract": "BrokerContract SocketContract",
+    "bbs.testing.capacity_contract": "BatchesContract PoolsContract StrategiesContract",
     "bbs.testing.database_contract": "ContendedDatabaseContract DatabaseContract",
     "bbs.testing.database_suite": "DatabaseSuite",
     "bbs.testing.limits": "undeclared_limits",
     "bbs.testing.machine_contract": "MachineContract",
     "bbs.testing.network": "Link MemoryNetwork",
     "bbs.testing.provider": "MemoryProvider",
-    "bbs.testing.provider_contract": "ProviderContract",
+    "bbs.testing.provider_contract": (
+        "EndsUnlistedContract KeepsLogsContract KnowsInstancesContract ProviderContract"
+        " WarmContract"
+    ),
     "bbs.testing.rules": "RulesCase",
     "bbs.testing.service": "MemoryAppServer MemoryService Peer",
 }

@@ -13,20 +13,29 @@ and how it goes wrong:
         def break_launches(self, provider):
             self.program = "/no/such/program"
 
-A provider that also stops and starts its instances (`IKeepsWarm`) mixes in `WarmContract` instead.
+A provider that also stops and starts its instances (`IKeepsWarm`) mixes in `WarmContract` instead,
+and one that has more of the interfaces the contracts of these too: `KnowsInstancesContract`,
+`EndsUnlistedContract`, `KeepsLogsContract`, and those of `capacity_contract.py`.
 Nothing here waits for time: it waits for what a provider tells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from zope.interface.verify import verifyObject
 
 from bbs.core.values import Instance
-from bbs.scaling.interfaces import IKeepsWarm, IProvider, LaunchFailed
+from bbs.scaling.interfaces import (
+    IEndsUnlisted,
+    IKeepsLogs,
+    IKeepsWarm,
+    IKnowsInstances,
+    IProvider,
+    LaunchFailed,
+)
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import TestCase as _Case
@@ -36,12 +45,28 @@ else:
 Launches = Mapping[str, Instance]
 
 
-class ProviderContract(_Case):
-    """The promises of `IProvider`."""
+class ProviderSuite(_Case):
+    """What the contracts of a provider have in common."""
 
     def make_provider(self) -> Any:
         """A provider that is not started."""
         raise NotImplementedError
+
+    async def finish(self, asked: Awaitable[Any]) -> Any:
+        """Wait for what a provider was asked. Override it if your reactor is in memory: the
+        contracts of further interfaces wait by it."""
+        return await asked
+
+    def started(self) -> Any:
+        """A provider that runs until the test is over."""
+        provider = self.make_provider()
+        provider.startService()
+        self.addCleanup(provider.stopService)
+        return provider
+
+
+class ProviderContract(ProviderSuite):
+    """The promises of `IProvider`."""
 
     def end_instance(self, provider: Any, launch_id: str) -> None:
         """Make the running instance of `launch_id` end by itself, behind the provider's back."""
@@ -50,13 +75,6 @@ class ProviderContract(_Case):
     def break_launches(self, provider: Any) -> None:
         """Make launches of `provider` fail from now on."""
         raise NotImplementedError
-
-    def started(self) -> Any:
-        """A provider that runs until the test is over."""
-        provider = self.make_provider()
-        provider.startService()
-        self.addCleanup(provider.stopService)
-        return provider
 
     async def _launched(self, *launch_ids: str) -> Any:
         """A provider that runs until the test is over, with these launches."""
@@ -305,3 +323,64 @@ class WarmContract(ProviderContract):
         provider.when_changed = lambda: calls.append(len(calls))
         await provider.start("a")
         await self.until_told(calls, 2)
+
+
+class KnowsInstancesContract(ProviderSuite):
+    """The promises of `IKnowsInstances`."""
+
+    def test_interface_knows(self) -> None:
+        verifyObject(IKnowsInstances, self.make_provider())
+
+    async def test_known_with_the_answer(self) -> None:
+        """The provider's name for it is known once the launch is accepted."""
+        provider = self.started()
+        await self.finish(provider.launch("a"))
+        instance = provider.instance_of("a")
+        self.assertEqual((instance.launch_id, instance.alive), ("a", True))
+        self.assertTrue(instance.instance_id)
+
+    def test_unknown_instance(self) -> None:
+        self.assertIs(self.started().instance_of("a"), None)
+
+
+class EndsUnlistedContract(ProviderSuite):
+    """The promises of `IEndsUnlisted`."""
+
+    def test_interface_unlisted(self) -> None:
+        verifyObject(IEndsUnlisted, self.make_provider())
+
+    async def test_ended_by_name(self) -> None:
+        """By the provider's own name, twice too; the others live."""
+        provider = self.started()
+        for launch_id in "ab":
+            await self.finish(provider.launch(launch_id))
+        listed = await self.finish(provider.list())
+        for _ in range(2):
+            self.assertIs(await self.finish(provider.end_unlisted(listed["a"].instance_id)), None)
+        listed = await self.finish(provider.list())
+        self.assertFalse("a" in listed and listed["a"].alive, listed)
+        self.assertTrue(listed["b"].alive)
+
+    async def test_missing_machine(self) -> None:
+        """What is not there has ended."""
+        provider = self.started()
+        await self.finish(provider.launch("a"))
+        name = (await self.finish(provider.list()))["a"].instance_id
+        missing = "".join("7" if each.isdigit() else each for each in name) + "7"
+        self.assertIs(await self.finish(provider.end_unlisted(missing)), None)
+        self.assertTrue((await self.finish(provider.list()))["a"].alive)
+
+
+class KeepsLogsContract(ProviderSuite):
+    """The promises of `IKeepsLogs`."""
+
+    async def test_logs_are_opened_again(self) -> None:
+        """Before there is an app server, while one runs, and after its end; it lives on."""
+        provider = self.started()
+        verifyObject(IKeepsLogs, provider)
+        provider.reopen_logs()
+        await self.finish(provider.launch("a"))
+        provider.reopen_logs()
+        self.assertTrue((await self.finish(provider.list()))["a"].alive)
+        await self.finish(provider.terminate("a"))
+        provider.reopen_logs()

@@ -8,17 +8,19 @@ import signal
 import sys
 from pathlib import Path
 
-from popen_provider import PopenProvider, Section, popen
+from popen_provider import Machine, PopenProvider, Section, machine, popen
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from bbs.providers import LaunchFailed, LaunchKit
-from bbs.testing import ProviderContract
+from bbs.providers import LaunchFailed, LaunchKit, MachineKit, MachineNotice
+from bbs.testing import BatchesContract, MachineContract, PoolsContract, ProviderContract
 
 # Lives until its standard input ends.
 CHILD = [sys.executable, "-ISc", "import sys; sys.stdin.read()"]
+PROCESSOR = min(os.sched_getaffinity(0))
 # A SIGTERM does not end it. Makes a file, which its argument names, when it is there.
 STUBBORN = """
 import signal, sys
@@ -73,6 +75,65 @@ class Contract(ProviderContract, PopenCase):
         self.environment["PATH"] = "/no/such/folder"
 
 
+class InPools(Contract, PoolsContract, BatchesContract):
+    """And those of one with pools, which launches several at a time: here on one processor, under
+    two names."""
+
+    many = 4
+
+    def make_provider(self):
+        processors = (f"{PROCESSOR}", f"{PROCESSOR}-{PROCESSOR}")
+        return PopenProvider(self.kit(processors=processors))
+
+    async def test_where_they_run(self):
+        provider = self.started()
+        await provider.launch("a")
+        pid = self.pid_of(provider, "a")
+        while os.sched_getaffinity(pid) != {PROCESSOR}:
+            await deferToThread(os.sched_yield)  # Until `taskset` has done its work.
+
+    async def test_all_of_a_batch_begin_with_the_first(self):
+        provider = self.started()
+        written = dict(provider.batches(provider.choose_strategies(3)))
+        provider.know_strategies(written, ())
+        await provider.launch(min(written))
+        self.assertEqual({*await provider.list()}, {*written})
+
+
+class Notices(MachineContract, TestCase):
+    """What an app server asks keeps the promises too."""
+
+    def setUp(self):
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+
+    def make_machine(self):
+        kit = MachineKit(reactor, Section(notices=str(self.folder)), "a", os.environ, print)
+        made = machine(kit)
+        assert isinstance(made, Machine)
+        return made
+
+    def announce(self, machine):
+        (self.folder / "a").write_text("a reboot at noon\n")
+
+    def break_answers(self, machine):
+        (self.folder / "a").mkdir()
+
+    async def test_a_hint(self):
+        (self.folder / "a").write_text("perhaps a reboot\n")
+        notice = await self.make_machine().notice()
+        self.assertEqual(notice, MachineNotice("perhaps a reboot", certain=False))
+
+    async def test_of_another(self):
+        (self.folder / "b").write_text("a reboot at noon\n")
+        self.assertIs(await self.make_machine().notice(), None)
+
+    def test_no_folder(self):
+        """Then there is nothing to ask."""
+        self.assertIs(popen.machine, machine)
+        self.assertIs(machine(MachineKit(reactor, Section(), "a", {}, print)), None)
+
+
 class Own(PopenCase):
     """Its section, and how its processes end."""
 
@@ -114,7 +175,7 @@ class Own(PopenCase):
         """The end of its standard input is what tells an app server."""
         provider = self.running()
         await provider.launch("a")
-        process, ended = provider._servers["a"]
+        process, ended, _ = provider._servers["a"]
         process.stdin.close()
         await ended
         self.assertIn("return code 0", (await provider.list())["a"].detail)

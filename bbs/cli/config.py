@@ -75,7 +75,7 @@ def _reveal(path: str, folder: str, program: Program) -> int:
 
     def found() -> Iterator[tuple[str, str, int]]:
         for key, urls in (("database", (config.database.url,)), ("broker", config.broker.url)):
-            lines = references.reveal(f"{key}.url", urls, config.ec2)
+            lines = references.reveal(f"{key}.url", urls, config)
             yield key, "".join(f"{line}\n" for line in lines), 0o600
         for section, pems in _pems(config):
             yield f"{section}.pem", pems, 0o640
@@ -108,7 +108,7 @@ def _pems(config: Configuration) -> Iterator[tuple[str, str]]:
                 continue
             if files not in known:
                 try:
-                    known[files] = read_pems(place, config.ec2)
+                    known[files] = read_pems(place, config)
                 except CannotListen as problem:
                     raise ConfigError(f"{section}.{problem}") from problem
             yield section, "".join(f"{pem.strip()}\n" for pem in dict.fromkeys(known[files]) if pem)

@@ -58,7 +58,7 @@ def configuration(
         config = load_config(path, folder, name=name, settings=settings)
     elif data is not None:
         _check_folder(config, data, name)
-    (url,) = references.reveal("database.url", [config.database.url], config.ec2)
+    (url,) = references.reveal("database.url", [config.database.url], config)
     log = replace(config.log, security=config.log.security or _find_log(url, data, name))
     return replace(config, database=replace(config.database, url=url), log=log)
 

@@ -20,7 +20,7 @@ from typing import Any
 from bbs.config import kinds
 from bbs.config.kinds import Kind, NotInstalled, is_reference
 from bbs.config.loading import ConfigError
-from bbs.config.sections import EC2
+from bbs.config.sections import Configuration
 
 CONNECT_TIMEOUT = 2  # s until a store that does not accept the connection is tried again
 READ_TIMEOUT = 3  # s until a store that does not answer is asked again
@@ -57,28 +57,32 @@ def needed(values: Iterable[str]) -> bool:
     return any(map(is_reference, values))
 
 
-def reveal(key: str, values: Iterable[str], ec2: EC2, attempts: int = ATTEMPTS) -> tuple[str, ...]:
+def reveal(
+    key: str, values: Iterable[str], config: Configuration, attempts: int = ATTEMPTS
+) -> tuple[str, ...]:
     """The values of `key`, each reference replaced by its secret.
 
     This blocks, for up to some ten seconds a reference. boto3 is imported only if there is one.
 
     :param key: `database.url`, `broker.url` or `listen`.
+    :param config: has the region of the stores.
     :param attempts: how often a store is asked.
     :raises SecretUnavailable: the store does not have the secret or does not give it, or the secret
         is not a value of the key.
     """
+    region = config.ec2.region
     return tuple(
-        _ask(key, value, ec2, attempts) if is_reference(value) else value for value in values
+        _ask(key, value, region, attempts) if is_reference(value) else value for value in values
     )
 
 
-def _ask(key: str, reference: str, ec2: EC2, attempts: int) -> str:
+def _ask(key: str, reference: str, region: str, attempts: int) -> str:
     try:
         import botocore.exceptions as aws
     except ImportError:
         raise SecretUnavailable(key, reference, NEEDS_BOTO3) from None
     try:
-        secret = _fetch(reference, ec2, attempts).strip()
+        secret = _fetch(reference, region, attempts).strip()
     except aws.ClientError as error:
         answer = error.response["Error"]
         code = answer.get("Code", "")
@@ -106,14 +110,14 @@ def _ask(key: str, reference: str, ec2: EC2, attempts: int) -> str:
     return secret
 
 
-def _fetch(reference: str, ec2: EC2, attempts: int) -> str:
+def _fetch(reference: str, region: str, attempts: int) -> str:
     import boto3
     from botocore.config import Config
 
     service, _, name = reference.partition(":")
     client: Any = boto3.session.Session().client(
         service,  # type: ignore[call-overload]
-        region_name=ec2.region,
+        region_name=region,
         config=Config(
             connect_timeout=CONNECT_TIMEOUT,
             read_timeout=READ_TIMEOUT,

@@ -127,7 +127,7 @@ class Fleet:
         "s that a server's places must be surplus until the emptiest drains; 0: never",
         kinds.seconds(zero=True),
     )
-    warm: int = _local(0, "stopped instances kept for a crowd (ec2)", kinds.whole(0))
+    warm: int = _local(0, "stopped machines kept for a crowd, if the provider can", kinds.whole(0))
     idle_grace: float = _local(
         120.0, "s an empty server beyond need lives on", kinds.seconds(zero=True)
     )

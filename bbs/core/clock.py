@@ -74,7 +74,7 @@ def process_age() -> float | None:
 
 
 TOLERANCE = 300.0
-"""Seconds by which clocks may differ. Kerberos and EC2 refuse more; machines whose clocks are set
+"""Seconds by which clocks may differ. Kerberos and AWS refuse more; machines whose clocks are set
 by NTP are within a second of each other."""
 
 SLEW = 0.01

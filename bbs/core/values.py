@@ -137,8 +137,8 @@ class Policy:
 class Instance:
     """The launch `launch_id` as its provider sees it.
 
-    `instance_id` and `kind` are the provider's own: on EC2 the instance's id and type; empty if
-    there are none. `launched` is when it was launched, in seconds since the epoch by the provider's
+    `instance_id` and `kind` are the provider's own id and type of the machine; empty if there are
+    none. `launched` is when it was launched, in seconds since the epoch by the provider's
     clock; None if that is not known.
 
     `alive` is True from the moment the launch was accepted, while it boots too, and False once its

@@ -55,7 +55,7 @@ def _places(config: Configuration) -> Iterator[str]:
         try:
             endpoint_at(None, place)
             if place.is_tls and not references.needed(place.files):
-                Contexts(place, read_pems(place, config.ec2))
+                Contexts(place, read_pems(place, config))
         except CannotListen as problem:
             yield f"{key}: {_one_line(problem)}"
 
@@ -70,7 +70,7 @@ def notes(config: Configuration, now: float) -> Iterator[str]:
     for key, place in _listening(config):
         if place.is_tls and not references.needed(place.files):
             with suppress(CannotListen):  # A problem.
-                trouble = Contexts(place, read_pems(place, config.ec2)).trouble(now)
+                trouble = Contexts(place, read_pems(place, config)).trouble(now)
                 if trouble:
                     yield f"{key}: the certificate of {place} {trouble}"
 

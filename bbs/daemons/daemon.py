@@ -386,7 +386,7 @@ class Daemon(TwistedService):
         """The values with the secrets that they refer to. `self.config` has the references only."""
         if not references.needed(values):
             return values
-        return await self.ask_secrets("secrets", references.reveal, key, values, self.config.ec2)
+        return await self.ask_secrets("secrets", references.reveal, key, values, self.config)
 
     async def ask_secrets(self, name: str, work: Callable[..., T], *arguments: Any) -> T:
         """Do blocking work, which may ask for secrets, on a thread `name`, which ends then."""
@@ -446,7 +446,7 @@ class Daemon(TwistedService):
         return port
 
     async def _read_pems(self, place: ListeningPlace) -> Pems:
-        return await self.ask_secrets("certificate", read_pems, place, self.config.ec2)
+        return await self.ask_secrets("certificate", read_pems, place, self.config)
 
     def _keep_certificate(
         self, place: ListeningPlace, port: IListeningPort, contexts: Contexts

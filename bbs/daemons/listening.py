@@ -34,7 +34,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer
 
-from bbs.config import EC2, ConfigError, references
+from bbs.config import ConfigError, Configuration, references
 from bbs.config.kinds import is_reference
 from bbs.core import audit, certificates
 from bbs.core.addresses import ListeningPlace
@@ -70,7 +70,7 @@ class Pems(NamedTuple):
     chain: str
 
 
-def read_pems(place: ListeningPlace, ec2: EC2) -> Pems:
+def read_pems(place: ListeningPlace, config: Configuration) -> Pems:
     """What `place` has for TLS. This blocks.
 
     :raises CannotListen: a file cannot be read, or a secret cannot be had.
@@ -78,14 +78,14 @@ def read_pems(place: ListeningPlace, ec2: EC2) -> Pems:
     read: dict[str, str] = {"": ""}
     for where in (place.private_key, place.certificate, place.chain):
         if where not in read:
-            read[where] = _read(place, where, ec2)
+            read[where] = _read(place, where, config)
     return Pems(read[place.private_key], read[place.certificate], read[place.chain])
 
 
-def _read(place: ListeningPlace, where: str, ec2: EC2) -> str:
+def _read(place: ListeningPlace, where: str, config: Configuration) -> str:
     try:
         if is_reference(where):
-            return references.reveal("listen", [where], ec2)[0]
+            return references.reveal("listen", [where], config)[0]
         with open(where, encoding="ascii", errors="replace") as file:
             return file.read()
     except ConfigError as error:

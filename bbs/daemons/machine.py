@@ -182,9 +182,8 @@ class MachineReports(TwistedService):
         if id is not None:
             await self._store(database, membership.name_instance, server, id)
         zone = await self._answer("zone")
-        _log.info(
-            "this machine is {machine} in {zone}", machine=id or "unnamed", zone=zone or "no zone"
-        )
+        if known := [*filter(None, (id, zone and f"zone {zone}"))]:
+            _log.info("this server's machine: {machine}", machine=", ".join(known))
 
     async def _watch(self, database: Database, server: str) -> None:
         """Look for notices, and report each that is news. A certain one stays so."""

@@ -1,1 +1,1 @@
-"""The fleet: the controller observes it, plans and carries out, on a provider (`local`, `ec2`)."""
+"""The fleet: the controller observes it, plans and carries out, on a provider."""

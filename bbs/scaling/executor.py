@@ -287,8 +287,8 @@ class Executor:
 
     def _is_to_start(self, server: ServerView) -> bool:
         """Whether a launch only needs its machine started: it was warm, or somebody has stopped it.
-        A new launch could make a second machine, as EC2 forgets a token before its machine is
-        gone."""
+        A new launch could make a second machine, as a provider may forget the launch before its
+        machine is gone."""
         is_listed = server.id in self.inventory.instances
         is_known = server.instance_id is not None and not is_listed
         return is_known or server.machine is Machine.STOPPED

@@ -134,7 +134,8 @@ class IKnowsInstances(Interface):
     """A provider that learns its own name for a machine with the answer to a launch."""
 
     def instance_of(launch_id: str) -> Instance | None:
-        """The instance of an accepted launch, as far as it is known without another call."""
+        """The instance of the accepted launch `launch_id`, as far as it is known without another
+        call; None if it is not."""
 
 
 class IHasStrategies(Interface):

@@ -39,8 +39,8 @@ from bbs.scaling.pools import pools_of
 
 SETTLED_INTERVAL, UNSETTLED_INTERVAL = 30.0, 5.0
 """Seconds between looks at a cloud: while all is well, and while something changes. Heartbeats cost
-less, and say which servers are well. Reading a list of 200 instances takes 40 ms of this process
-(`ec2/transport.py`)."""
+less, and say which servers are well. Reading a list of 200 instances takes up to 40 ms of this
+process."""
 
 CONSISTENCY_GRACE = 60.0
 """Seconds for which lists of a shared provider must show what looks like a leak or a loss, counted

@@ -42,18 +42,18 @@ class MachineContract(_Case):
         raise NotImplementedError
 
     def announce(self, machine: Any) -> None:
-        """Have the provider announce that it takes this machine away."""
+        """Have the provider announce that it takes `machine` away."""
         raise NotImplementedError
 
     def break_answers(self, machine: Any) -> None:
-        """Make questions fail from now on, for as far as they can."""
+        """Make questions to `machine` fail from now on, as far as they can."""
         raise NotImplementedError
 
     def settle(self) -> None:
         """Let come what takes no time. Does nothing; override it if your reactor is in memory."""
 
     def ask(self, machine: Any, question: str) -> Deferred[Any]:
-        """Ask the machine one of the `QUESTIONS`."""
+        """Ask the machine a `question`, which is one of the `QUESTIONS`."""
         asked: Deferred[Any] = maybeDeferred(getattr(machine, question))
         self.settle()
         return asked

@@ -234,22 +234,22 @@ class WarmContract(ProviderContract):
     """The promises of `IKeepsWarm`, in addition to those of `IProvider`."""
 
     async def until_it_runs(self, provider: Any, launch_id: str) -> None:
-        """Wait until a launched instance can be stopped. Returns at once; override it if your
-        provider needs time for that."""
+        """Wait until the launched instance `launch_id` can be stopped. Returns at once; override
+        it if your provider needs time for that."""
 
     async def until_it_stands(self, provider: Any, launch_id: str) -> None:
-        """Wait until a stopped instance can be started. Returns at once; override it if your
-        provider needs time for that."""
+        """Wait until the stopped instance `launch_id` can be started. Returns at once; override
+        it if your provider needs time for that."""
 
     async def stopped(self, *launch_ids: str) -> Any:
-        """A provider with these launches, the first of them stopped."""
+        """A provider with the launches `launch_ids`, the first of them stopped."""
         provider = await self._launched(*launch_ids)
         await self.until_it_runs(provider, launch_ids[0])
         self.assertIs(await provider.stop(launch_ids[0]), None)
         return provider
 
     def assert_stopped(self, listed: Launches, launch_id: str) -> None:
-        """Check that a launch is listed as stopped: neither alive nor ended."""
+        """Check that `launch_id` is listed as stopped: neither alive nor ended."""
         self.assertTrue(launch_id in listed and listed[launch_id].stopped, listed)
         self.assertFalse(listed[launch_id].alive)
 

@@ -17,7 +17,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.config import EC2, references
+from bbs.config import Configuration, references
 from bbs.core.addresses import ListeningPlace
 from bbs.core.certificates import DAY, date
 from bbs.core.values import Rate
@@ -55,7 +55,7 @@ class PlacesWithTLS(SynchronousTestCase):
             file.write(chain[chain.index("-----BEGIN CERTIFICATE") :])
 
     def read(self) -> Pems:
-        return read_pems(self.place, EC2())
+        return read_pems(self.place, Configuration())
 
     def name(self, contexts: Contexts) -> str:
         """Whose certificate the next connection sees."""
@@ -79,14 +79,14 @@ class PlacesWithTLS(SynchronousTestCase):
     def test_a_secret(self) -> None:
         place = ListeningPlace.parse(REFERENCE)
         with mock.patch.object(references, "_fetch", return_value=self.path.read_text()) as fetch:
-            pems = read_pems(place, EC2())
-        fetch.assert_called_once_with("secretsmanager:bbs/tls", EC2(), references.ATTEMPTS)
+            pems = read_pems(place, Configuration())
+        fetch.assert_called_once_with("secretsmanager:bbs/tls", "us-east-1", references.ATTEMPTS)
         self.assertEqual(self.name(Contexts(place, pems)), "one.example")
 
     def test_a_secret_that_is_none(self) -> None:
         with mock.patch.object(references, "_fetch", return_value="hunter2"):
             failed = self.assertRaises(
-                CannotListen, read_pems, ListeningPlace.parse(REFERENCE), EC2()
+                CannotListen, read_pems, ListeningPlace.parse(REFERENCE), Configuration()
             )
         self.assertIn("a key and its certificates (PEM)", str(failed))
         self.assertNotIn("hunter2", str(failed))
@@ -101,7 +101,7 @@ class PlacesWithTLS(SynchronousTestCase):
         ):
             place = ListeningPlace.parse(text)
             failed = self.assertRaises(
-                CannotListen, lambda place=place: Contexts(place, read_pems(place, EC2()))
+                CannotListen, lambda place=place: Contexts(place, read_pems(place, Configuration()))
             )
             self.assertIn(told, str(failed))
             self.assertTrue(str(failed).startswith(f"cannot listen on {text}: "), str(failed))
@@ -157,7 +157,7 @@ class Ending(SynchronousTestCase):
         self.path = os.path.abspath(self.mktemp())
         self.place = ListeningPlace.parse(f"ssl:1:privateKey={self.path}")
         self.renew(50.0)
-        self.contexts = Contexts(self.place, read_pems(self.place, EC2()))
+        self.contexts = Contexts(self.place, read_pems(self.place, Configuration()))
         self.clock: Any = MemoryReactorClock()
 
     def renew(self, days: float, by: Signed | None = None) -> Signed:
@@ -170,7 +170,7 @@ class Ending(SynchronousTestCase):
         renewal = CertificateRenewal(
             self.place,
             self.contexts,
-            lambda: succeed(read_pems(self.place, EC2())),
+            lambda: succeed(read_pems(self.place, Configuration())),
             self.clock,
             lambda: began + self.clock.seconds(),
             lambda end: None,
@@ -224,7 +224,7 @@ class Ending(SynchronousTestCase):
     def test_not_valid_yet(self) -> None:
         """As where a clock is wrong, here or where it was signed: once a day until it is."""
         certificate(self.path, ("bbs.example",), begins=48.0, ends=50.0)
-        self.contexts = Contexts(self.place, read_pems(self.place, EC2()))
+        self.contexts = Contexts(self.place, read_pems(self.place, Configuration()))
         told = self.lasting(3.2, hours=30)
         early = f"is not valid before {date(self.contexts.begins)}"
         self.assertEqual(told, [("error", early), ("error", early), ("warn", "expires in a day")])
@@ -265,7 +265,7 @@ class Ending(SynchronousTestCase):
         with open(signer.path) as chain, open(self.path, "a") as file:
             text = chain.read()
             file.write(text[text.index("-----BEGIN CERTIFICATE") :])
-        contexts = Contexts(self.place, read_pems(self.place, EC2()))
+        contexts = Contexts(self.place, read_pems(self.place, Configuration()))
         self.assertEqual(contexts.expires, signer.certificate.not_valid_after_utc.timestamp())
 
 
@@ -363,7 +363,7 @@ class BeforeTheHandshake(SynchronousTestCase):
         endpoint = endpoint_at(
             reactor,
             place,
-            Contexts(place, read_pems(place, EC2())),
+            Contexts(place, read_pems(place, Configuration())),
             handshakes=handshakes,
             admission=self.admission,
         )

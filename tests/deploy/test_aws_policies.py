@@ -14,7 +14,7 @@ from botocore.serialize import create_serializer
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.config import EC2
+from bbs.config import EC2, Configuration
 from bbs.config import references as stores
 from bbs.scaling.ec2.client import EC2Client
 from bbs.scaling.ec2.provider import EC2Provider
@@ -232,7 +232,7 @@ class PolicyTestCase(MotoCase):
         with mock.patch("boto3.session.Session", lambda: asking):
             for name in SECRETS:
                 references = (f"ssm:/bbs/{name}", f"secretsmanager:bbs/{name}")
-                stores.reveal(f"{name}.url", references, self.config)
+                stores.reveal(f"{name}.url", references, Configuration(ec2=self.config))
 
     def asked(self) -> list[Request]:
         """What was asked for so far."""

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 from moto.cloudformation.models import cloudformation_backends
 
-from bbs.config import EC2, references
+from bbs.config import EC2, Configuration, references
 from tests.deploy.aws_policies import ACCOUNT, REGION
 from tests.deploy.moto_case import client
 from tests.deploy.stack_case import StackCase, without
@@ -166,7 +166,7 @@ class OwnPasswords(StackCase):
         """Written as `docs/stack.md` says, servers take it; as it is, they say what is wrong, and
         not what it was."""
         awkward = string.printable.strip() + " \u00e9"
-        secrets, ec2 = client("secretsmanager"), EC2(region=REGION)
+        secrets, config = client("secretsmanager"), Configuration(ec2=EC2(region=REGION))
         for key, before, after in (
             ("database.url", "mysql://bbs:", "@db.example:3306/bbs?tls_ca=/etc/ssl/certs/rds.pem"),
             ("broker.url", "stomp+ssl://bbs:", "@mq.example:61614"),
@@ -174,7 +174,7 @@ class OwnPasswords(StackCase):
             right = secrets.create_secret(
                 Name=f"right/{key}", SecretString=f"{before}{quote(awkward, safe='')}{after}"
             )
-            (url,) = references.reveal(key, [f"secretsmanager:{right['ARN']}"], ec2)
+            (url,) = references.reveal(key, [f"secretsmanager:{right['ARN']}"], config)
             self.assertEqual(unquote(urlsplit(url).password or ""), awkward)
             wrong = secrets.create_secret(
                 Name=f"wrong/{key}", SecretString=f"{before}{awkward}{after}"
@@ -184,6 +184,6 @@ class OwnPasswords(StackCase):
                 references.reveal,
                 key,
                 [f"secretsmanager:{wrong['ARN']}"],
-                ec2,
+                config,
             )
             self.assertNotIn(string.punctuation, str(error))

@@ -227,7 +227,7 @@ class AppServer(RolesCase):
         """Its secrets, and its log."""
         real = self.configured()
         for key, urls in (("database.url", [real.database.url]), ("broker.url", real.broker.url)):
-            stores.reveal(key, urls, self.config)
+            stores.reveal(key, urls, real)
         for secret in self.secrets():
             self.assertNotEqual(
                 allowing(self.app, Request("secretsmanager:GetSecretValue", secret)), []

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from moto.cloudformation import parsing
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.config import EC2, load, references
+from bbs.config import EC2, Configuration, load, references
 from bbs.daemons import config_check
 from bbs.daemons.listening import Contexts, read_pems
 from tests.certificates import certificate
@@ -26,6 +26,9 @@ from tests.paths import CHECKOUT
 from tests.scaling.ec2.scenarios.test_user_data import ScriptTestCase
 
 SYSTEMD = CHECKOUT / "deploy/systemd"
+
+THERE = Configuration(ec2=EC2(region=REGION))
+"""Where the secrets are."""
 
 BY_ITSELF = {
     "AWS::AutoScaling::AutoScalingGroup": 1,
@@ -205,7 +208,7 @@ class Made(MadeCase, ScriptTestCase):
         for name in names:
             self.assertTrue(f"{name}.".endswith("." + zone["HostedZone"]["Name"]))
         config = self.configured()
-        urls = references.reveal("broker.url", config.broker.url, EC2(region=REGION))
+        urls = references.reveal("broker.url", config.broker.url, THERE)
         self.assertEqual([urlsplit(url).hostname for url in urls], names)
 
     def test_whose_brokers(self) -> None:
@@ -310,13 +313,12 @@ class Made(MadeCase, ScriptTestCase):
         """Whole URLs, of passwords that mean themselves in one; servers take them as they are."""
         made = self.resources()
         config = self.configured()
-        ec2 = EC2(region=REGION)
-        (database,) = references.reveal("database.url", [config.database.url], ec2)
+        (database,) = references.reveal("database.url", [config.database.url], THERE)
         password = r"[0-9A-Za-z]{40}"
         self.assertRegex(
             database, rf"^mysql://bbs_a:{password}@\S+\.rds\.amazonaws\.com:3306/bbs\?tls_ca="
         )
-        brokers = references.reveal("broker.url", config.broker.url, ec2)
+        brokers = references.reveal("broker.url", config.broker.url, THERE)
         self.assertEqual(len({*brokers}), 2)
         for url in brokers:
             self.assertRegex(url, rf"^stomp://bbs1:{password}@[ab]\.bbs\.bbs\.internal:61613$")
@@ -464,7 +466,7 @@ class ByTLS(StackCase):
         for section in (config.login, config.app, config.telnet):
             (place,) = section.listen
             self.assertEqual(place.private_key, f"secretsmanager:{self.certificate}")
-            self.assertTrue(Contexts(place, read_pems(place, EC2(region=REGION))))
+            self.assertTrue(Contexts(place, read_pems(place, THERE)))
         self.assertEqual(config.ec2.address, "ip-{ip}.bbs.example.org")
         self.assertEqual(config.telnet.server, "tls://127.0.0.1:22222?tls_name=bbs.example.org")
         # Where all app servers and login servers are.
@@ -528,7 +530,7 @@ class OnAmazonMQ(StackCase):
         """Servers reach the pair by TLS; no login server runs a broker, and nobody's is open."""
         config, made = self.configured(), self.resources()
         self.assertEqual([*config_check.problems(config, "bbs")], [])
-        urls = references.reveal("broker.url", config.broker.url, EC2(region=REGION))
+        urls = references.reveal("broker.url", config.broker.url, THERE)
         for url in urls:
             self.assertRegex(url, r"^stomp\+ssl://bbs:[0-9A-Za-z]{40}@\S+\.amazonaws\.com:61614$")
         self.assertEqual(len({*urls}), 2)

@@ -280,7 +280,7 @@ class Units(ScriptTestCase):
         for unit in UNITS:
             said = {line.partition("=")[0] for line in sections(unit).get("Service", [])}
             self.assertEqual(said & names, set(), unit.name)
-        script = (CHECKOUT / "bbs/scaling/app-server.sh").read_text("utf-8")
+        script = (CHECKOUT / "bbs/scaling/ec2/app-server.sh").read_text("utf-8")
         self.assertIn("\n" + "\n".join(hardening) + "\n\n[Install]\n", script)
 
     def test_memory(self) -> None:

@@ -9,7 +9,7 @@ means the same whether EC2 merges it or replaces the template's.
 An instance boots with user data, made from a template: a text in which `${server_id}`, `${fleet}`,
 `${service}`, `${config}`, `${config_base64}`, `${region}`, `${log_group}` and `${traceparent}` are
 filled in, and `$$` is a dollar sign; a dollar sign before anything else stays. The built-in
-template is `app-server.sh` beside this package, for Debian and Ubuntu; `ec2.user_data` names an
+template is `app-server.sh` in this package, for Debian and Ubuntu; `ec2.user_data` names an
 operator's own. User data can be read on the instance, and by everybody who may describe instances
 in the account. References to secrets therefore go into it as they are (`bbs/config/references.py`),
 and the instance resolves them.
@@ -342,7 +342,7 @@ def user_data_maker(kit: LaunchKit) -> UserData:
 def read_template(path: str) -> str:
     """The operator's template at `path`, or the built-in one; `ConfigError` if it is unreadable."""
     if not path:
-        return files("bbs.scaling").joinpath(BUILT_IN).read_text("utf-8")
+        return files("bbs.scaling.ec2").joinpath(BUILT_IN).read_text("utf-8")
     try:
         return Path(path).read_text("utf-8")
     except OSError as error:

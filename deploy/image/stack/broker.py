@@ -99,7 +99,7 @@ def main():
 
     config = load(CONFIGURATION)
     first = config.broker.url[0]
-    urls = [*reveal("broker.url", [first], config.ec2)]
+    urls = [*reveal("broker.url", [first], config)]
     if first.startswith(STORE):
         urls += previous(first, config.ec2.region)
     FOLDER.mkdir(exist_ok=True)

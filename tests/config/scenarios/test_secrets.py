@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.cli import config as config_command
 from bbs.cli import offline
-from bbs.config import EC2, ConfigError, load, masked, references, to_toml
+from bbs.config import EC2, ConfigError, Configuration, load, masked, references, to_toml
 from tests.cli.case import BOARD
 
 MYSQL = "mysql://bbs:s3cret@db.example:3306/bbs"
@@ -59,7 +59,7 @@ class SecretsTestCase(SynchronousTestCase):
         boto3.client("secretsmanager", region_name=REGION).create_secret(Name=name, **value)
 
     def reveal(self, key: str, *values: str) -> tuple[str, ...]:
-        return references.reveal(key, values, EC2(region=REGION))
+        return references.reveal(key, values, Configuration(ec2=EC2(region=REGION)))
 
     def refusal(self, key: str, value: str) -> str:
         """The one line that it fails with."""
@@ -71,7 +71,7 @@ class SecretsTestCase(SynchronousTestCase):
     def asked_at(self, reference: str, endpoint_url: str = "") -> str:
         """The address of a store that is away."""
         self.stores.stop()
-        config = EC2(region=REGION, endpoint_url=endpoint_url)
+        config = Configuration(ec2=EC2(region=REGION, endpoint_url=endpoint_url))
         error = self.assertRaises(
             references.SecretUnavailable,
             references.reveal,
@@ -185,7 +185,7 @@ class Endpoints(SecretsTestCase):
         """An EC2 API of somebody else's is not sent the names of secrets."""
         self.put("/bbs/database", MYSQL)
         self.keep("bbs/database", SecretString=MYSQL)
-        config = EC2(region=REGION, endpoint_url="http://127.0.0.1:9")
+        config = Configuration(ec2=EC2(region=REGION, endpoint_url="http://127.0.0.1:9"))
         for reference in ("ssm:/bbs/database", "secretsmanager:bbs/database"):
             revealed = references.reveal("database.url", [reference], config)
             self.assertEqual(revealed, (MYSQL,))
@@ -305,7 +305,7 @@ class Configured(SecretsTestCase):
         """A server without references does without boto3."""
         code = (
             "import sys, bbs.daemons.daemon, bbs.config, bbs.config.references as s;"
-            "s.reveal('broker.url', ['embedded'], bbs.config.EC2());"
+            "s.reveal('broker.url', ['embedded'], bbs.config.Configuration());"
             "assert not [m for m in sys.modules if m.startswith('boto')]"
         )
         subprocess.run([sys.executable, "-c", code], check=True)

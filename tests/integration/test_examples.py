@@ -17,7 +17,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.environments import build, copy_checkout, environment, install, run
-from tests.integration.service import START_TIMEOUT, Process, Service
+from tests.integration.service import START_TIMEOUT, Process, Service, eventually
 from tests.integration.shared import SharedCase, SharedService
 from tests.integration.terminal import TAB, Terminal
 from tests.integration.test_telnet_gateway import Piped, Program
@@ -152,9 +152,9 @@ class ExamplesCase(SharedCase):
         """`NAME up`, ready."""
         return await self.shared(self.bin / name)
 
-    def start_up(self, name: str, service: Service, **options: Any) -> Process:
+    def start_up(self, name: str, service: Service, *words: str, **options: Any) -> Process:
         place = ("--port", str(service.port), "--data", service.data)
-        return service.start(self.bin / name, "up", *place, **options)
+        return service.start(self.bin / name, "up", *place, *words, **options)
 
     def client(self, service: Service, *options: str, name: str = "bbs") -> Client:
         """The client, as a command of the service `name`."""
@@ -381,6 +381,34 @@ class Polls(ExamplesCase):
         await people.says("ann asks: tea or coffee? (vote 1 CHOICE)\n")
         people.enter("vote bob 1 tea", "poll ann 1")
         await people.says("tea: 1\n")
+
+
+class Notices(ExamplesCase):
+    """A provider of somebody else's, with pools, batches and notices."""
+
+    async def test_an_app_server_that_will_be_ended(self) -> None:
+        """The fleet asks for several in one go, and has another one before it ends one of which
+        there is a notice."""
+        notices = Path(self.mktemp()).absolute()
+        notices.mkdir()
+        processor = min(os.sched_getaffinity(0))
+        service = self.service()
+        config = service.folder / "popen.toml"
+        config.write_text(
+            '[fleet]\nprovider = "popen"\nminimum = 3\n'
+            f'[popen]\nprocessors = ["{processor}", "{processor}-{processor}"]\n'
+            f'notices = "{notices}"\n'
+        )
+        up = self.start_up("bbs", service, "--config", str(config))
+        await eventually(lambda: service.log().count(" is ready") >= 3, "three", START_TIMEOUT)
+        (batch,) = set(re.findall(r"server (\w+)-[012] is ready", service.log()))
+        self.assertIn("launching 3 servers", service.log())
+        self.assertIn(f"this server's machine: zone {processor}\n", up.output)
+        (notices / f"{batch}-0").write_text("a reboot at noon\n")
+        gone = f"server {batch}-0 is gone: a reboot at noon"
+        await eventually(lambda: gone in service.log(), gone, START_TIMEOUT)
+        self.assertIn("this machine will be taken away: a reboot at noon\n", up.output)
+        await eventually(lambda: service.log().count(" is ready") >= 4, "another", START_TIMEOUT)
 
 
 class Greeter(ExamplesCase):

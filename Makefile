@@ -74,7 +74,7 @@ mypy-tests:
 
 imports:
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/lint-imports --no-logo .importlinter-typed
+	$(BIN)/lint-imports --no-logo --config .importlinter-typed
 
 bandit:
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive bbs twisted

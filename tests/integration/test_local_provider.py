@@ -15,7 +15,7 @@ from twisted.trial.unittest import TestCase
 from bbs.scaling.interfaces import LaunchRefused
 from bbs.scaling.local import LocalProvider
 from bbs.scaling.providers import LaunchKit
-from bbs.testing.provider_contract import ProviderContract
+from bbs.testing.provider_contract import KeepsLogsContract, ProviderContract
 
 reactor: Any = system_reactor
 
@@ -107,7 +107,7 @@ def descriptors():
     return sorted(os.listdir("/proc/self/fd"))
 
 
-class LocalProviderContractTests(ProviderContract, InReactorTestCase):
+class LocalProviderContractTests(KeepsLogsContract, ProviderContract, InReactorTestCase):
     """It keeps the promises of every provider."""
 
     def make_provider(self):

@@ -38,6 +38,7 @@ from bbs.ui.output import (
     visible,
     waiting_words,
 )
+from bbs.ui.unshown import UnshownLines
 
 USUAL_COLUMNS = 80  # assumed of a terminal that has not said (0, RFC 1073)
 FEWEST_COLUMNS = 4  # assumed of narrower ones too, which show nothing useful anyway
@@ -246,6 +247,7 @@ class Pager:
     _display: LineDisplay
     # In reverse order, so that a page is taken off the end.
     _left: list[str] = field(default_factory=list)
+    _others: int = 0  # lines of later lists among them
 
     def __bool__(self) -> bool:
         return bool(self._left)
@@ -254,11 +256,12 @@ class Pager:
         """The first page of these lines; none before an earlier list is shown to its end."""
         if self._left:
             self._left[:0] = reversed(lines)
+            self._others += len(lines)
             return ()
         room = self._display.page_rows
         if room < FEWEST_ROWS or self._fitting(lines, room) == len(lines):
             return lines
-        self._left = [*reversed(lines)]
+        self._left, self._others = [*reversed(lines)], 0
         return self.turn()
 
     def turn(self) -> Sequence[str]:
@@ -269,8 +272,10 @@ class Pager:
             count = max(1, self._fitting([*reversed(self._left[-room:])], room))
         return [self._left.pop() for _ in range(min(count, len(self._left)))]
 
-    def leave(self) -> None:
-        self._left.clear()
+    def leave(self) -> Sequence[str]:
+        """Show no more; returns the rest of the list itself, without what came behind it."""
+        left, self._left = self._left[self._others :], []
+        return left[::-1]
 
     def _fitting(self, lines: Sequence[str], rows: int) -> int:
         """How many lines fit into a window with a prompt in the last row."""
@@ -295,6 +300,8 @@ class GatewayScreen:
     stamps: bool = True  # messages have their time before them
     rings: bool = False  # the bell rings for a message to the person alone, or with their name
     _pager: Pager = field(init=False)
+    _paged: ClientRequest | None = None  # what the list in pages answers
+    _unshown: UnshownLines[str] = field(default_factory=UnshownLines)
     _soon: IDelayedCall | None = None
     _over: bool = False
 
@@ -331,7 +338,8 @@ class GatewayScreen:
     def reply(self, request: ClientRequest, reply: ServiceReply) -> None:
         presentation, short = self._presentation, self._times.short
         entries = reply_entries(presentation, reply, request.user, short, people=True)
-        self._page([line for each in entries for line in self._stamped(each)])
+        lines = [line for each in entries for line in self._stamped(each)]
+        self._page(self._unshown.before(request, reply, lines), request)
         self._session.replied(request, reply)
 
     def message(self, user: str, message: ChatMessage, for_you: bool) -> None:
@@ -399,12 +407,16 @@ class GatewayScreen:
         """Show the next page, or leave the list."""
         if pressed in (EditKey.INTERRUPT, EditKey.END_OF_INPUT, "q", "Q"):
             self.display.clear()
-            self._pager.leave()
+            left = self._pager.leave()
+            if self._paged and (words := self._unshown.keep(self._paged, left)):
+                self.notice(words)
         elif page := self._pager.turn():
             self.show("\n".join(page))
         self._session.hold_lines()
 
-    def _page(self, lines: Sequence[str]) -> None:
+    def _page(self, lines: Sequence[str], request: ClientRequest | None = None) -> None:
+        if not self._pager:
+            self._paged = request
         if page := self._pager.begin(lines):
             self.show("\n".join(page))
             self._session.hold_lines()

@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
+from itertools import chain
 from typing import Any
 
+from prompt_toolkit.formatted_text import split_lines
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -60,10 +62,11 @@ from bbs.ui.terminal.remembered import (
     keep_session,
     session_commands,
 )
-from bbs.ui.terminal.scrollback import HistorySource, Overlay, Scrollback
+from bbs.ui.terminal.scrollback import HistorySource, Left, Overlay, Scrollback
 from bbs.ui.terminal.settings import Attention
 from bbs.ui.terminal.theme import Theme, width
 from bbs.ui.unsent import unsent_lines
+from bbs.ui.unshown import UnshownLines
 from bbs.ui.wording import problem_words
 
 
@@ -241,6 +244,12 @@ login to log in as {}, login NAME as somebody else; help lists all commands."""
 
 GREETING_BACK = "Connected to {}."
 
+
+def _joined(lines: Sequence[Fragments]) -> Fragments:
+    """Lines as one text."""
+    return [*chain.from_iterable((("", "\n"), *each) for each in lines)][1:]
+
+
 OLDER_BY_KEY = "(older ones: Page Up)"
 
 _CHANGE_QUESTIONS = ("Repeat the password", "New password", "Old password")
@@ -279,6 +288,7 @@ class TerminalApp:
     last_name: str = ""
     remembered: RememberedSession | None = None
     for_programs: bool = field(default=False, init=False)
+    _unshown: UnshownLines[Fragments] = field(default_factory=UnshownLines)
     _past: tuple[str, Partner] | None = None
     _looks_back: bool = False
     _question: _Question | None = None  # its answer is typed hidden
@@ -544,7 +554,10 @@ class TerminalApp:
             self._remember_login(self.last_name)
         elif reply.ok and request.name in LEAVING and request.user == self._remembered_user:
             self._forget("")
-        self._show(self.theme.reply(reply, request.user))
+        lines = [*split_lines(self.theme.reply(reply, request.user))]
+        self._show(
+            _joined(self._unshown.before(request, reply, lines)), partial(self._left, request)
+        )
 
     def message(self, user: str, message: ChatMessage, for_you: bool) -> None:
         conversation = self.conversation
@@ -609,13 +622,18 @@ class TerminalApp:
     def changed(self) -> None:
         self._editor.redraw()
 
-    def _show(self, lines: Fragments) -> None:
+    def _show(self, lines: Fragments, left: Left = lambda lines: None) -> None:
         """Show lines above the prompt, or page them if they are a long answer."""
         answers = self.queue.line is not None and not self._hidden and self._question is None
-        if answers and self._overlay.add_long(lines):
+        if answers and self._overlay.add_long(lines, left):
             self._editor.set_aside()
         else:
             self._scrollback.add(lines)
+
+    def _left(self, request: ClientRequest, lines: Sequence[Fragments]) -> None:
+        words = self._unshown.keep(request, lines)
+        if words and not self._over:
+            self._scrollback.add(theme.notice(words))
 
     def look_back(self) -> None:
         """Open the history of the talk, or of the conversation that was shown last."""

@@ -205,6 +205,10 @@ class HistorySource:
         return HistoryPart(chat_lines(self.client.vocabulary.presentation, reply), reply.cursor)
 
 
+Left = Callable[[Sequence[Fragments]], None]
+"""Takes the lines of a list that a person left."""
+
+
 @dataclass(eq=False, repr=False)
 class Overlay:
     """The lists and histories that replace the input line; `_pager` is the person's, if any."""
@@ -219,12 +223,13 @@ class Overlay:
     def is_needed(self) -> bool:
         return bool(self._waiting)
 
-    def add_long(self, lines: Fragments) -> bool:
-        """Add lines if the window is too small for them; returns whether it is."""
+    def add_long(self, lines: Fragments, left: Left = lambda lines: None) -> bool:
+        """Add lines if the window is too small for them; returns whether it is. `left` is called
+        with those that were not shown when the person leaves."""
         size = self._editor.size()
         if size is None or _fits(split_lines(lines), size):
             return False
-        self._waiting.append(lambda: Deferred.fromCoroutine(self._page(lines)))
+        self._waiting.append(lambda: Deferred.fromCoroutine(self._page(lines, left)))
         return True
 
     def add_history(
@@ -277,7 +282,7 @@ class Overlay:
             if finished is not None:
                 finished.callback(None)
 
-    async def _page(self, lines: Fragments) -> None:
+    async def _page(self, lines: Fragments, left: Left) -> None:
         if self._pager is not None:
             try:
                 with self._editor.lent():
@@ -287,9 +292,9 @@ class Overlay:
                 said = f"PAGER {self._pager.command}: {problem}. Lists are shown without it."
                 self._editor.print([theme.problem(said)])
                 self._pager = None
-        await self._page_by_screens([*split_lines(lines)])
+        await self._page_by_screens([*split_lines(lines)], left)
 
-    async def _page_by_screens(self, lines: Sequence[Fragments]) -> None:
+    async def _page_by_screens(self, lines: Sequence[Fragments], left: Left) -> None:
         shown, total, more = 0, len(lines), More.SCREEN
         while more is not More.LEAVE:
             size = self._editor.size() or Size(24, 80)
@@ -302,6 +307,7 @@ class Overlay:
             if shown == total:
                 return
             more = await self._editor.more(f"-- more: {shown} of {total} --")
+        left(lines[shown:])
 
 
 def _fits(lines: Iterable[Fragments], size: Size) -> bool:

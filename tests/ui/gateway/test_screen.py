@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.board.posts.posts import post as publish
 from bbs.ui.gateway.editor import EditBuffer, EditKey
 from bbs.ui.gateway.peer import BIG5, UTF8
 from bbs.ui.gateway.screen import PROMPT, LineDisplay, Pager
@@ -312,8 +313,9 @@ class PagerTests(SynchronousTestCase):
         self.assertEqual(self.pager.turn(), ["y"])
 
     def test_left(self) -> None:
-        self.pager.begin(self.lines(9))
-        self.pager.leave()
+        self.pager.begin(["a", "b", "c", "d", "e", "f"])
+        self.pager.begin(["of another list"])
+        self.assertEqual(self.pager.leave(), ["e", "f"])
         self.assertFalse(self.pager)
 
     def test_a_window_that_changes(self) -> None:
@@ -363,6 +365,22 @@ class ListTests(GatewayCase):
             telnet.send(key)
             self.assertEqual(telnet.shown()[-2:], ["group22", "ann>"])
             telnet.leave()
+
+    def test_unread_posts_that_are_left_come_first_the_next_time(self) -> None:
+        self.befriend("ann", "bob")
+        for number in range(30):
+            self.run_rule(publish, self.caller("bob"), f"text {number}")
+        telnet = self.telnet("login ann 1")
+        telnet.send(window(80))
+        telnet.send("posts\r\0")
+        telnet.send("q")
+        said = "Lines that are not shown yet: 7. Type: posts"
+        self.assertEqual(telnet.shown()[-2:], [said, "ann>"])
+        telnet.send("posts\r\0")
+        texts = [line.partition("text ")[2][:2] for line in telnet.shown()[-8:-1]]
+        self.assertEqual(texts, ["23", "24", "25", "26", "27", "28", "29"])
+        telnet.send("posts\r\0")
+        self.assertEqual(telnet.shown()[-2:], ["No new posts.", "ann>"])
 
     def test_what_was_typed_behind_it_waits(self) -> None:
         telnet = self.telnet("login ann 1")

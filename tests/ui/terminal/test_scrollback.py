@@ -93,6 +93,23 @@ class ScreenfulTests(ReadingCase):
         self.assertEqual(self.type(More.LEAVE), [])
         self.assertEqual(self.typist.asked, "line")
 
+    def test_unread_posts_that_are_left_come_first_the_next_time(self) -> None:
+        self.type("posts")
+        left = self.type(More.SCREEN) + self.type(More.LEAVE)
+        self.assertIn("Lines that are not shown yet: 2. Type: posts", left)
+        self.run_rule(publish, self.caller("bob"), "post 12")
+        (shown,) = self.type("posts")
+        self.assertEqual(
+            [line[5:18] for line in shown.split("\n")],
+            ["post 11: post", "post 12: post", "post 13: post"],
+        )
+        self.assertEqual(self.type("posts"), ["No new posts."])
+
+    def test_a_list_that_can_be_asked_for_again_is_not_kept(self) -> None:
+        self.type("receive-post")
+        self.type(More.LEAVE)
+        self.assertEqual(self.type("receive-post"), posts(*range(5)))
+
     def test_what_has_room_is_not_asked_about(self) -> None:
         self.typist.window = Size(13, 40)
         self.assertEqual(self.type("receive-post"), ["\n".join(posts(*range(12)))])

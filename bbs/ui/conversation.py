@@ -93,9 +93,9 @@ class ServerStatus:
     def set_searching(self, login_server: Address | None) -> None:
         self.searching = login_server is not None
         if login_server is None:
-            self._screen.notice("The login server is there again.")
+            self._screen.notice("The server is there again.")
         else:
-            self._screen.problem(f"The login server {login_server} is away. Looking for it…")
+            self._screen.problem("Server unreachable. Retrying…")
 
     def set_server(self, user: str, address: Address | None) -> None:
         before = self._servers.get(user, address)

@@ -81,9 +81,9 @@ def first_day(stage: Days) -> None:
     bob.enter("register bob", "secret", "secret")
     bob.shows("Logged in as bob.")
     carol = stage.script("register carol secret", "login carol secret", "invite carol bob")
-    bob.shows("carol invites you")
+    bob.shows("carol wants to be your friend")
     answered(ann, ("invite bob", "Invited bob."), ("invite carol", "Invited carol."))
-    bob.shows("ann invites you")
+    bob.shows("ann wants to be your friend")
     answered(
         bob, ("accept-invite carol", "are friends now"), ("accept-invite ann", "now. Try: talk ann")
     )

@@ -163,11 +163,11 @@ def evening(stage: Stage) -> Window:
     for window, name in ((bob, "bob"), (carol, "carol"), (ann, "ann")):
         stage.log_in(window, name, register=True)
     bob.enter("create-group chess", "invite ann")
-    ann.shows("bob invites you")
+    ann.shows("bob wants to be your friend")
     ann.press("C-l")
     ann.enter("accept-invite bob", "join-group chess")
     carol.enter("join-group chess", "invite ann")
-    ann.shows("carol invites you")
+    ann.shows("carol wants to be your friend")
     ann.enter("accept-invite carol", "who", "talk bob")
     ann.shows("Talking to bob.")
     ann.enter("hello, are you there?")

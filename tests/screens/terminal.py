@@ -251,7 +251,7 @@ def invited(stage: Stage) -> None:
     stage.log_in(emil, "emil", register=True)
     dora.type("post I was just thinking that")
     emil.enter("invite dora")
-    dora.shows("emil invites you")
+    dora.shows("emil wants to be your friend")
     before = dora.visible()
     dora.enter(" nobody is here", "accept-invite emil", "who")
     emil.shows("dora is your friend now")

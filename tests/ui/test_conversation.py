@@ -562,12 +562,12 @@ class Servers(ConversationCase):
         self.paper.passwords = ["pw", "pw"]
         registering = self.begin("register dan")
         self.network.advance(3.0)
-        away = f"! The login server {LOGIN} is away. Looking for it…"
+        away = "! Server unreachable. Retrying…"
         self.assertEqual(self.paper.lines, [away])
         self.network.plug(LOGIN)
         self.network.advance(3.0)
         self.assertTrue(self.successResultOf(registering))
-        there = "* The login server is there again."
+        there = "* The server is there again."
         self.assertEqual(self.paper.lines[1:], [there, *REGISTERED])
 
     def test_looking_for_it_is_given_up(self) -> None:

@@ -55,7 +55,7 @@ class Warnings(PeopleCase):
         self.elsewhere("login BOB pw")
         event = {"event": "invite", "from": "BOB", "text": "BOB invites you"}
         self.announce("ann", event, event)
-        invites = "ann:  * BOB invites you"
+        invites = "ann:  * BOB wants to be your friend. Type: accept NAME"
         self.assertEqual(self.paper.lines, [invites, WARNING, invites])
 
     def test_a_message(self) -> None:
@@ -185,7 +185,8 @@ class Warnings(PeopleCase):
         self.announce("ann", event)
         self.announce("cat", event)
         warning = "! ann: BOB is not your friend bob."
-        self.assertEqual(self.paper.lines, ["ann:  * …", warning, "cat:  * …"])
+        wants = "BOB wants to be your friend. Type: accept NAME"
+        self.assertEqual(self.paper.lines, [f"ann:  * {wants}", warning, f"cat:  * {wants}"])
 
     def test_nothing_acts_on_the_terminal(self) -> None:
         self.announce("ann", {"event": "invite", "from": "b\x1bob", "text": "…"})
@@ -236,4 +237,4 @@ class Warnings(PeopleCase):
         self.network.flush()
         paper.lines.clear()
         self.announce("ann", {"event": "invite", "from": "BOB", "text": "BOB invites you"})
-        self.assertEqual(paper.lines, ["ann:  * BOB invites you"])
+        self.assertEqual(paper.lines, ["ann:  * BOB wants to be your friend. Type: accept NAME"])

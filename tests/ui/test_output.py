@@ -290,7 +290,9 @@ class EventTests(SynchronousTestCase):
 
     def test_an_invitation_says_what_to_type(self) -> None:
         event = {"event": "invite", "from": "ann", "text": "ann invites you"}
-        self.assertEqual(event_line(ServiceEvent(event)), " * ann invites you")
+        self.assertEqual(
+            event_line(ServiceEvent(event)), " * ann wants to be your friend. Type: accept NAME"
+        )
         to_group = {**event, "group": "chess", "text": "ann invites you to chess"}
         said = " * ann invites you to a group: join-group chess"
         self.assertEqual(event_line(ServiceEvent(to_group)), said)

@@ -84,7 +84,7 @@ face = Presentation(
         "set-topic": "Sets the topic of a group that you own; without a text, removes it.",
         "invite-group": "Lets somebody join a group that you own, and tells them.",
         "kick": "Removes a member from a group that you own.",
-        "close-group": "Lets nobody join a group that you own, unless you invite them.",
+        "close-group": "Makes your group private.",
         "open-group": "Lets everybody join a group that you own.",
         "give-group": "Makes a member the owner of a group that you own.",
         "delete-group": "Deletes a group that you own, with its posts.",
@@ -139,7 +139,7 @@ face = Presentation(
             "delete-group",
         ),
     },
-    aliases={"friends": "list-friend", "w": "who", "msg": "send"},
+    aliases={"accept": "accept-invite", "friends": "list-friend", "w": "who", "msg": "send"},
     choices=(
         Choices(
             name="friend",
@@ -418,6 +418,9 @@ face = Presentation(
         ChatEvent(event="sent", own=True),
     ),
     events={
+        "invite": Line(
+            text="{text:text}", shown="{from:text} wants to be your friend. Type: accept NAME"
+        ),
         "invite group": Line(text="{from:text} invites you to a group: join-group {group:text}"),
         "status": Line(time="time", many="{from:text} set {} statuses. Try: who"),
         "post": Line(

@@ -225,7 +225,7 @@ class BBSClient(BoardClient):
         return self.do("kick", user, group, member)
 
     def close_group(self, user: str, group: str) -> Deferred[None]:
-        """Lets nobody join a group that you own, unless you invite them."""
+        """Makes your group private."""
         return self.do("close-group", user, group)
 
     def open_group(self, user: str, group: str) -> Deferred[None]:

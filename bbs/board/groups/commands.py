@@ -231,7 +231,7 @@ CLOSE_GROUP = Command(
     bounded="a row",
     refuses=(*OWNERS,),
     group="Groups",
-    help="Lets nobody join a group that you own, unless you invite them.",
+    help="Makes your group private.",
     done="{group} is private now: only people whom you invite can join.",
 )
 

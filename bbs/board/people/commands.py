@@ -104,6 +104,7 @@ ACCEPT_INVITE = Command(
     refuses=(errors.NotInvitedBy, errors.TooManyFriends, errors.HasTooManyFriends),
     group="People",
     help="Makes you friends with somebody who has invited you.",
+    aliases=("accept",),
     done="You and {id} are friends now. Try: talk {id}",
     complete={"id": ("invitation",)},
 )
@@ -218,7 +219,11 @@ EVENTS = (
     Event(
         "invite",
         records.Invitation,
-        shown={"group": Line("{from:text} invites you to a group: join-group {group:text}")},
+        shown={
+            # A form names a member once: clients of 0.4.0 refuse others.
+            "": Line("{text:text}", shown="{from:text} wants to be your friend. Type: accept NAME"),
+            "group": Line("{from:text} invites you to a group: join-group {group:text}"),
+        },
     ),
     Event("friend", records.Friendship),
     Event(

@@ -23,7 +23,7 @@ EVERYDAY = {"group", "history", "kick", "message", "status", "w", "who"}
 HTML, a key of the keyboard and what the page keeps, what operators do to sessions, a member of
 every reply, a way to open a file."""
 
-VERBS = {"deleted", "left", "messages", "new", "reply", "send", "sent", "thread"}
+VERBS = {"accept", "deleted", "left", "messages", "new", "reply", "send", "sent", "thread"}
 """Names that are words of English sentences besides; as a text of its own each is the board's."""
 
 _WORD = re.compile(r"\w+(?:-\w+)*")

@@ -17,7 +17,7 @@ from tests.ui.gateway.case import AGREED, REFUSED, WELCOME, GatewayCase, window
 
 BACKSPACE, CTRL_C, CTRL_D, CTRL_L, CTRL_U = "\x7f", "\x03", "\x04", "\x0c", "\x15"
 LEFT, UP = "\x1b[D", "\x1b[A"
-AWAY = f"The login server {LOGIN} is away. Looking for it…"
+AWAY = "Server unreachable. Retrying…"
 
 
 STEPS = "Try: invite NAME, talk NAME or help"

@@ -374,7 +374,9 @@ class News(PeopleCase):
         self.paper.lines.clear()
         told = {"event": "invite", "from": "cat", "text": "cat invites you"}
         self.tell("ann", told)
-        self.assertEqual(self.paper.lines, ["ann:  * cat invites you"])
+        self.assertEqual(
+            self.paper.lines, ["ann:  * cat wants to be your friend. Type: accept NAME"]
+        )
         self.assertIn("cat", self.completions("accept-invite "))
         self.tell("ann", {"event": "friend", "with": "cat", "text": "cat is your friend now"})
         self.assertIn("cat", self.completions("send "))
@@ -387,7 +389,9 @@ class News(PeopleCase):
         self.paper.lines.clear()
         self.result(cat.invite("cat", "ann"))
         self.network.flush()
-        self.assertEqual(self.paper.lines, ["ann:  * cat invites you"])
+        self.assertEqual(
+            self.paper.lines, ["ann:  * cat wants to be your friend. Type: accept NAME"]
+        )
 
     def test_names_that_cannot_be_typed_are_not_learned(self) -> None:
         for name in ("a b", "", 5, None):

@@ -17,7 +17,9 @@ class LookalikeTests(GatewayCase):
         nc.forget()
         self.announce("ann", {"event": "invite", "from": "BOB", "text": "BOB invites you"})
         warning = "BOB is not your friend bob."
-        self.assertTrue(nc.text.endswith(f" * BOB invites you\n{warning}\nann> "))
+        self.assertTrue(
+            nc.text.endswith(f" * BOB wants to be your friend. Type: accept NAME\n{warning}\nann> ")
+        )
         self.assertEqual(telnet.shown()[-2:], [warning, "ann>"])
 
 
@@ -171,13 +173,15 @@ class TalkTests(GatewayCase):
         nc, cat = self.pipe("login ann 1"), self.pipe("login cat 1")
         nc.forget()
         cat.send("invite ann\n")
-        self.assertEqual(nc.text, f"\n{self.time()}  * cat invites you\nann> ")
+        self.assertEqual(
+            nc.text, f"\n{self.time()}  * cat wants to be your friend. Type: accept NAME\nann> "
+        )
         nc.send("times off\naccept-invite cat\n")
         self.assertTrue(cat.text.endswith(f"{self.time()}  * ann is your friend now\ncat> "))
         self.register("dan")
         nc.forget()
         self.pipe("login dan 1", "invite ann")
-        self.assertEqual(nc.text, "\n * dan invites you\nann> ")
+        self.assertEqual(nc.text, "\n * dan wants to be your friend. Type: accept NAME\nann> ")
 
 
 class PasswordTests(GatewayCase):

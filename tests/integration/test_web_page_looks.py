@@ -118,6 +118,18 @@ class Looks(ArrangedCase):
 
         await self.sees(look)
 
+    async def test_a_server_without_a_place_is_full(self) -> None:
+        self.server.say("state", a_state([a_server(1, people=2, capacity=2), a_server(2)]))
+
+        def look() -> None:
+            page = self.open()
+            expect(rows(page).locator(".reason")).to_have_text(["takes people", "full"])
+            heights = "all => all.map(e => e.getBoundingClientRect().height).filter(h => h)"
+            for height in page.locator("summary").evaluate_all(heights):
+                self.assertGreaterEqual(height, 24.0)  # px, as WCAG 2.2 asks of a target
+
+        await self.sees(look)
+
     async def test_what_is_wrong_is_said_with_what_to_do(self) -> None:
         away = problem("database-away", "The database is away", urgent=True)
         other = problem("launches-refused", "No server can be launched: no <b>credit</b>")

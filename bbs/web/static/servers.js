@@ -156,6 +156,7 @@ function reason({state, reason: why, why: explained, ...server}) {
   const told = visible(explained ?? why);
   if (told) return replaced ? `${told}, ${replaced}` : told;
   if (state === "ready" && server.drain_asked) return "to be drained: its people move";
+  if (!replaced && state === "ready" && server.people >= server.capacity) return "full";
   return replaced || (MEANINGS[state] ?? "");
 }
 

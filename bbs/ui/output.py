@@ -337,7 +337,8 @@ def waiting_line(waiting: Waiting) -> str:
 
 def waiting_words(waiting: Waiting) -> str:
     """What people read of a place in the queue for an app server."""
-    return f"waiting for a server: place {waiting.position}{_estimate(waiting)}"
+    place = "you are next" if waiting.position == 1 else f"place {waiting.position}"
+    return f"the service is full, {place}{_estimate(waiting)}"
 
 
 def _estimate(waiting: Waiting) -> str:

@@ -208,7 +208,7 @@ def _from_long_to_short(state: PromptState) -> Iterator[str]:
         yield f"{speaker}, {trouble} [{listed}]" if listed else f"{speaker}, {trouble}"
         yield f"{speaker}, {trouble}"
         yield f"{speaker}, {trouble.partition(',')[0]}"
-        yield f"{speaker}, {trouble.partition(' ')[0]}"
+        yield f"{speaker}, {'waiting' if state.status.waiting else trouble}"
     yield f"{speaker} [{listed}]" if listed else speaker
     yield f"{speaker} [{total}]" if total else speaker
     yield speaker

@@ -97,13 +97,13 @@ class PipeTests(GatewayCase):
         self.network.kill(APP_1)
         self.network.advance(1.0)
         nc = self.pipe("login ann 1")
-        self.assertTrue(nc.text.endswith("Waiting for a server: place 1, about 0 s.\n"))
+        self.assertTrue(nc.text.endswith("The service is full, you are next, about 0 s.\n"))
         (asking,) = [each for each in self.network.links if "events" in each.requests]
         for position in (2, 1):
             asking.tell({"event": "waiting", "position": position, "seconds": None})
             nc.settle()
         self.assertTrue(
-            nc.text.endswith("Waiting for a server: place 2.\nWaiting for a server: place 1.\n")
+            nc.text.endswith("The service is full, place 2.\nThe service is full, you are next.\n")
         )
 
     def test_a_first_line_of_any_length(self) -> None:
@@ -455,7 +455,7 @@ class GivingUpTests(GatewayCase):
         (asking,) = [each for each in self.network.links if "events" in each.requests]
         asking.tell({"event": "waiting", "position": 3, "seconds": 24})
         telnet.send("pi")
-        self.assertEqual(telnet.last(), "Waiting for a server: place 3, about 24 s. pi")
+        self.assertEqual(telnet.last(), "The service is full, place 3, about 24 s. pi")
         telnet.send("ng\r\0" + CTRL_C)
         self.assertEqual(
             telnet.shown()[-3:],

@@ -223,13 +223,13 @@ class PromptTests(SynchronousTestCase):
         waiting = PromptState("ann", None, Status(waiting=Waiting(3, 24.2)))
         self.assertPrompts(
             waiting,
-            (80, "ann, waiting for a server: place 3, about 24 s> "),
-            (70, "ann, waiting for a server: place 3> "),
+            (80, "ann, the service is full, place 3, about 24 s> "),
+            (70, "ann, the service is full> "),
             (30, "ann, waiting> "),
             (20, "ann> "),
         )
         nobody = PromptState(None, None, Status(waiting=Waiting(1)), {BOB: 1})
-        self.assertPrompts(nobody, (99, ", waiting for a server: place 1 [bob 1]> "))
+        self.assertPrompts(nobody, (99, ", the service is full, you are next [bob 1]> "))
 
     def test_lost(self) -> None:
         lost = PromptState("ann", None, Status(lost=True))
@@ -331,7 +331,7 @@ class HintTests(SynchronousTestCase):
                 PromptState(None, None, Status(waiting=Waiting(3, 24.2))),
                 "",
                 "",
-                "waiting for a server: place 3, about 24 s · login NAME · register NAME · help",
+                "the service is full, place 3, about 24 s · login NAME · register NAME · help",
             ),
         ):
             self.assertEqual(hint_text(state, presence, begins), shown)

@@ -25,7 +25,7 @@ from tests.paths import CHECKOUT
 
 EXAMPLES = CHECKOUT / "examples"
 
-LINES = {"lobby": 197, "poll": 90, "popen_provider": 220}
+LINES = {"lobby": 230, "poll": 90, "popen_provider": 220}
 """Lines of Python that each example may have, without its tests."""
 
 CTRL_U = "\x15"

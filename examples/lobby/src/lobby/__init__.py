@@ -14,6 +14,14 @@ async def announce(ask: Ask, news: rules.News) -> None:
 
 commands = CommandTable(
     Command(
+        "join <user> <lobby>",
+        Role.APP,
+        announce,
+        rule=rules.join,
+        group="Lobbies",
+        help="Goes into a lobby, and makes it if need be.",
+    ),
+    Command(
         "list-lobby <user>",
         Role.APP,
         rule=rules.lobbies,
@@ -25,12 +33,12 @@ commands = CommandTable(
         ),
     ),
     Command(
-        "join <user> <lobby>",
+        "ready <user>",
         Role.APP,
         announce,
-        rule=rules.join,
-        group="Lobbies",
-        help="Goes into a lobby, and makes it if need be.",
+        rule=rules.get_ready,
+        group="In a lobby",
+        help="Says that you are ready for the game.",
     ),
     Command(
         "leave <user>",
@@ -39,14 +47,6 @@ commands = CommandTable(
         rule=rules.leave,
         group="Lobbies",
         help="Leaves the lobby that you are in.",
-    ),
-    Command(
-        "ready <user>",
-        Role.APP,
-        announce,
-        rule=rules.get_ready,
-        group="In a lobby",
-        help="Says that you are ready for the game.",
     ),
     Command(
         "say <user> <words>",

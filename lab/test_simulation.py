@@ -8,7 +8,7 @@ from lab.simulation import batches
 from lab.simulation.breaks import Breaks
 from lab.simulation.world import World
 
-ROUNDS = (12, 21, 53, 80)
+ROUNDS = (3, 33, 69, 74)
 """Seeds to begin with, the cheapest in which all of `HAPPENS` did when they were chosen: what
 happens in a round may change with each change of the fleet."""
 
@@ -30,17 +30,17 @@ HAPPENS = {
 """What the tales of these rounds have to tell."""
 
 NOTICED = {
-    "token": 80,
-    "grace": 21,
+    "token": 1,
+    "grace": 3,
     "fleet-id": 4,
-    "copy": 80,
-    "listed": 45,
-    "unproved": 21,
-    "warned": 45,
-    "token-ended": 21,
-    "consolidation-launching": 53,
-    "ebb": 53,
-    "replace-first": 21,
+    "copy": 4,
+    "listed": 11,
+    "unproved": 13,
+    "warned": 12,
+    "token-ended": 11,
+    "consolidation-launching": 4,
+    "ebb": 4,
+    "replace-first": 45,
     "replace-busy": 80,
     "clock": 53,
 }
@@ -70,7 +70,7 @@ class Rounds(SynchronousTestCase):
         self.assertTrue(busy, "the maximum was never reached")
 
     def test_a_seed_replays_exactly(self) -> None:
-        one, same, other = (self.live(seed).trace for seed in (69, 69, 45))
+        one, same, other = (self.live(seed).trace for seed in (3, 3, 33))
         self.assertEqual(one, same)
         self.assertNotEqual(one, other)
         self.assertGreater(len(one), 50)

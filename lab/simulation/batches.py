@@ -81,12 +81,11 @@ class BucketApi(Service):
         if not fits:
             self.throttled += 1
             return fail(judge(action, "RequestLimitExceeded", "too many", 503))
-        name = "".join(f"_{c.lower()}" if c.isupper() else c for c in action).lstrip("_")
         answer: Deferred[Any] = Deferred(lambda _: None)
 
         def carry_out() -> None:
             """EC2 does, whether or not somebody still waits for the answer."""
-            done = maybeDeferred(getattr(self.ec2, name), **parameters)
+            done = maybeDeferred(self.ec2.ask, action, parameters)
             done.addBoth(lambda result: None if answer.called else answer.callback(result))
 
         self.clock.callLater(TAKES.get(action, 0.25), carry_out)
@@ -101,7 +100,7 @@ class BucketApi(Service):
 def live(wanted: int, together: bool, busy: float = 0.0) -> tuple[float, float, BucketApi]:
     """Ask for so many launches; the seconds until all are made, and tagged, and what was asked."""
     clock = Clock()
-    api = BucketApi(clock, MemoryEC2(), busy)
+    api = BucketApi(clock, MemoryEC2(clock), busy)
     client = EC2Client(clock, api, jitter=lambda: 1.0)
     subnets = ("s-1", "s-2", "s-3")
     config = EC2(
@@ -143,10 +142,7 @@ def live(wanted: int, together: bool, busy: float = 0.0) -> tuple[float, float, 
 
 
 def _all_tagged(ec2: MemoryEC2) -> bool:
-    return all(
-        any(tag["Key"] == "bbs:launch" for tag in instance["Tags"])
-        for instance in ec2.instances.values()
-    )
+    return all("bbs:launch" in instance.tags for instance in ec2.instances.values())
 
 
 def main() -> int:

@@ -55,6 +55,7 @@ from lab.simulation.cloud import (
 )
 from lab.simulation.mortal import Mortal, MortalDatabase
 from lab.simulation.round_cost import Timed
+from tests.standins.ec2 import Asked
 
 START = 1_000_000.0
 HOUR = 3600.0
@@ -149,10 +150,12 @@ class DayCloud(Cloud):
         self.running: dict[str, Machine] = {}
         self._shown: dict[str, Instance] = {}
 
-    def launch(self, launch_id: str, tagged: bool = True, **what: Any) -> Machine:
-        what["zone"] = self.zone_of.get(launch_id, "")
-        machine = super().launch(launch_id, tagged, **what)
-        self.by_launch[launch_id] = self.running[launch_id] = machine
+    def run(self, launch_id: str, subnet: str = "") -> str:
+        return super().run(launch_id, self.zone_of.get(launch_id, subnet))
+
+    def add(self, whole: Asked, number: int = 0) -> Machine:
+        machine = super().add(whole, number)
+        self.by_launch[machine.launch_id] = self.running[machine.launch_id] = machine
         self._show(machine)
         self.clock.callLater(ADDRESS_AFTER, self._show, machine)
         return machine
@@ -187,10 +190,10 @@ class DayCloud(Cloud):
             machine.address if has_address else None,
             machine.alive,
             "running" if machine.alive else "terminated",
-            machine.id,
+            machine.instance_id,
             "t3.micro",
             machine.created,
-            zone=machine.zone,
+            zone=machine.subnet_id,
         )
 
 
@@ -414,7 +417,7 @@ class Day:
         self.clock.callLater(max(10.0, self.chance.gauss(45.0, 10.0)), self._boot, machine)
 
     def _boot(self, machine: Machine) -> None:
-        if not machine.alive or machine.zone in self.cloud.dead_zones:
+        if not machine.alive or machine.subnet_id in self.cloud.dead_zones:
             return
         id = machine.launch_id
         if members_report(self.database, id):
@@ -460,7 +463,7 @@ class Day:
 
     def _lose_a_zone(self) -> None:
         zone = LOST_ZONE
-        self._lose([m for m in [*self.cloud.running.values()] if m.zone == zone])
+        self._lose([m for m in [*self.cloud.running.values()] if m.subnet_id == zone])
         self.cloud.dead_zones.add(zone)
         self.clock.callLater(ZONE_LASTS, self.cloud.dead_zones.discard, zone)
 
@@ -590,7 +593,7 @@ def main() -> int:
         moves = day.moves
     finally:
         day.close()
-    pools = Counter(machine.zone for machine in day.cloud.machines)
+    pools = Counter(machine.subnet_id for machine in day.cloud.machines)
     by_pool = ", ".join(f"{zone} {count}" for zone, count in sorted(pools.items()))
     print(f"{day.hours:.0f} hours of machines, the least {day.least:.0f}; {moves} moves; {by_pool}")
     print(f"{len(day.cloud.machines)} launches, {day.lost_machines} machines lost,")

@@ -121,7 +121,7 @@ class LoginServer:
         self.mortal.on_death = lambda: fleet.died(self)
         self.database = MortalDatabase(fleet.database, self.mortal, world.chance)
         self.hints = Hints(fleet, self.mortal)
-        self.client = Client(world.account, fleet, self.mortal)
+        self.client = Client(world.cloud, fleet, self.mortal)
         self.wall = ServiceClock(self._own_clock, self.mortal.seconds, fleet.database_clock)
         self.room: Any = None
         # While the service is upgraded, login servers of two versions run side by side.
@@ -395,7 +395,7 @@ class Fleet:
     def launched(self, machine: Machine) -> None:
         """An instance begins to boot."""
         machine.owner = self
-        self.world.tell("launched", machine.id, machine.launch_id, self.name)
+        self.world.tell("launched", machine.instance_id, machine.launch_id, self.name)
         own = [m for m in self.world.cloud.alive() if m.owner is self and m.counts]
         counted = [m for m in own if not self._is_told_to_end(m)]
         self.peak = max(self.peak, len(counted))
@@ -421,15 +421,15 @@ class Fleet:
 
     def boots(self, machine: Machine) -> None:
         """An instance has begun to boot, and its app server serves when it has, if it does."""
-        if self.world.account.knowing == 1.0:
+        if self.world.cloud.knowing == 1.0:
             machine.knows_address = True
         if machine.boots:
             begun = machine.started
-            slower = self.world.cloud.slow_zones.get(machine.zone, 1.0)
+            slower = self.world.cloud.slow_zones.get(machine.subnet_id, 1.0)
             self._clock.callLater(self.world.boot_time() * slower, self._boot, machine, begun)
 
     def _boot(self, machine: Machine, begun: float) -> None:
-        if self._works(machine, begun) and machine.zone not in self.world.cloud.dead_zones:
+        if self._works(machine, begun) and machine.subnet_id not in self.world.cloud.dead_zones:
             host = machine.address if machine.knows_address else None
             self._ask(machine, begun, membership.report, machine.launch_id, 22223, host)
             self.hint("ready")
@@ -462,13 +462,13 @@ class Fleet:
         if machine.reported is None:
             machine.reported = machine.heard
             if machine.knows_address:
-                self.database.run(membership.name_instance, machine.launch_id, machine.id)
+                self.database.run(membership.name_instance, machine.launch_id, machine.instance_id)
         falters = machine.heard < self.falters_until
         pause = self._chance.uniform(*FALTERS) if falters else INTERVAL
         self._clock.callLater(pause, self._beat, machine, begun)
 
     def _power_off(self, machine: Machine) -> None:
-        self.world.tell("powers off", machine.id)
+        self.world.tell("powers off", machine.instance_id)
         self.world.cloud.end(machine)
 
 
@@ -489,4 +489,4 @@ def people_of(fleet: Fleet, names: list[str], chance: Random) -> list[Person]:
 
 def _asked_as(machine: Machine) -> tuple[Any, Any]:
     """By which call, and as which of those that were launched by it."""
-    return machine.parameters.get("ClientToken"), machine.parameters.get("AmiLaunchIndex")
+    return machine.token, machine.number

@@ -104,7 +104,9 @@ def fill(database: Database, cloud: Cloud, servers: int, now: float) -> None:
     rows = []
     for number in range(servers):
         id, instance = f"{number:032x}", f"i-{number:017x}"
-        cloud.machines.append(Machine(instance, id, now, True, True))
+        cloud.instances[instance] = Machine(
+            instance_id=instance, launch_id=id, kind="t3.micro", history=[(now, "pending")]
+        )
         rows.append(
             {
                 "id": id,

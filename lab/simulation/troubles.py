@@ -12,6 +12,7 @@ from lab.simulation.cloud import LISTS, Machine
 from lab.simulation.expiring import DAY
 from lab.simulation.fleet import Fleet
 from lab.simulation.people import Person
+from tests.standins.instances import BY_USER
 
 if TYPE_CHECKING:
     from lab.simulation.world import World
@@ -142,15 +143,15 @@ class Troubles:
 
     def end(self) -> None:
         """Quiet: nothing is wrong with the cloud any more, and nobody dies."""
-        cloud, account = self._world.cloud, self._world.account
+        cloud = self._world.cloud
         cloud.faults, cloud.gaps, cloud.hung_boots, cloud.lag = {}, 0.0, 0.0, 5.0
         cloud.stillborn = 0.0
         cloud.away = cloud.lacks_capacity = cloud.refuses = False
         cloud.lists = ""
-        account.throttles, account.spot_lacks = False, ""
+        cloud.throttles, cloud.spot_lacks = False, ""
         if self._world.extras.random() >= GROUPS_STAY:
-            account.template_has_groups = False
-        account.lacking.clear()
+            cloud.template = {"ImageId": "ami-1"}
+        cloud.lacking.clear()
         cloud.dead_zones.clear()
         cloud.slow_zones.clear()
         for fleet in self._world.fleets:
@@ -261,7 +262,7 @@ class Troubles:
             cloud.dead_zones.add(zone)
         if how == "dies":
             for machine in cloud.alive():
-                machine.frozen = machine.frozen or machine.zone == zone
+                machine.frozen = machine.frozen or machine.subnet_id == zone
 
         def is_well() -> None:
             cloud.dead_zones.discard(zone)
@@ -284,16 +285,15 @@ class Troubles:
         machines = [machine for machine in self._world.cloud.alive() if not machine.spot]
         if machines:
             machine = self._chance.choice(machines)
-            machine.stopped = self._clock.seconds()
+            machine.becomes("stopping", self._clock.seconds(), BY_USER)
             if self._chance.random() < 0.3:
                 self._clock.callLater(self._chance.uniform(5.0, 100.0), self._start, machine)
 
     def _start(self, machine: Machine) -> None:
-        if machine.there and machine.stopped is not None and not self._world.quiet:
+        if machine.stopped and not self._world.quiet:
             # It may run above the maximum, which is not the fleet's doing.
             machine.counts = False
-            machine.stopped, machine.started = None, self._clock.seconds()
-            machine.starts += 1
+            machine.becomes("pending", self._clock.seconds(), "")
             machine.owner.boots(machine)
 
     def _interrupt(self) -> None:
@@ -329,7 +329,7 @@ class Troubles:
         """The clock of a machine goes wrong by a day, until somebody sets it."""
         server = self._fleet().any_login_server()
         if server:
-            self._world.account.clock_code = self._chance.choice(CLOCK_CODES)
+            self._world.cloud.clock_code = self._chance.choice(CLOCK_CODES)
             server.client.clock_is_off = True
             self._clock.callLater(
                 self._chance.uniform(20.0, 100.0), setattr, server.client, "clock_is_off", False
@@ -337,30 +337,29 @@ class Troubles:
 
     def _template(self) -> None:
         """Somebody changes the launch template: security groups come into it, or go."""
-        account = self._world.account
-        account.template_has_groups = not account.template_has_groups
-        account.template_version += 1
+        cloud = self._world.cloud
+        groups = {} if "SecurityGroupIds" in cloud.template else {"SecurityGroupIds": ["sg-1"]}
+        cloud.template = {"ImageId": "ami-1", **groups}
+        cloud.template_version += 1
 
     def _subnet(self) -> None:
         """One type lacks in one subnet."""
-        lacking = self._world.account.lacking
+        lacking = self._world.cloud.lacking
         way = self._chance.choice(("t3.micro", "t3.small")), self._chance.choice(("a", "b"))
         lacking.add((way[0], f"subnet-{way[1]}"))
         self._clock.callLater(self._chance.uniform(20.0, 200.0), lacking.clear)
 
     def _throttle(self) -> None:
         """Somebody else in the account calls too often."""
-        account = self._world.account
-        account.throttles = True
-        self._clock.callLater(
-            self._chance.uniform(10.0, 60.0), setattr, account, "throttles", False
-        )
+        cloud = self._world.cloud
+        cloud.throttles = True
+        self._clock.callLater(self._chance.uniform(10.0, 60.0), setattr, cloud, "throttles", False)
 
     def _spot(self) -> None:
         """There are no Spot instances."""
-        account = self._world.account
-        account.spot_lacks = self._chance.choice(SPOT_LACKS)
-        self._clock.callLater(self._chance.uniform(20.0, 200.0), setattr, account, "spot_lacks", "")
+        cloud = self._world.cloud
+        cloud.spot_lacks = self._chance.choice(SPOT_LACKS)
+        self._clock.callLater(self._chance.uniform(20.0, 200.0), setattr, cloud, "spot_lacks", "")
 
     # Clocks
 

@@ -26,11 +26,11 @@ from lab.simulation.breaks import Breaks
 from lab.simulation.checks import held_up, people_on, stranded, too_soon, what_is_wrong
 from lab.simulation.clock import FastClock
 from lab.simulation.cloud import BOOT, LISTS, Cloud, Machine
-from lab.simulation.ec2 import Account
 from lab.simulation.expiring import left_behind
 from lab.simulation.fleet import FALTERS, SET_AHEAD, Fleet, LoginServer, people_of
 from lab.simulation.people import Person
 from lab.simulation.troubles import NOTICE, Troubles
+from tests.standins.ec2 import tags_of
 
 START = 1_000_000.0
 
@@ -133,9 +133,8 @@ class World:
         """Whether nobody comes or goes, and all is well but for what is being replaced."""
         self.trace: list[str] = []
         self.complaints: list[str] = []
-        self.cloud = Cloud(self.clock, self.chance, self.breaks, self._launched)
-        self.account = Account(self.cloud, self._touched)
-        self.account.allows_fleets = Random(f"fleets {seed}").random() < FLEETS
+        self.cloud = Cloud(self.clock, self.chance, self.breaks, self._launched, self._touched)
+        self.cloud.allows_fleets = Random(f"fleets {seed}").random() < FLEETS
         self.fleets = [Fleet(self, "first", self._a_policy(), self._a_config())]
         self.troubles = Troubles(self)
 
@@ -271,10 +270,10 @@ class World:
             cloud.faults = {**cloud.faults, kind: chance.uniform(0.1, 0.3)}
         cloud.lag, cloud.hung_boots = chance.uniform(2.0, 20.0), chance.uniform(0.0, 0.3)
         cloud.gaps, cloud.stillborn = chance.uniform(0.0, 0.1), chance.uniform(0.0, 0.15)
-        self.account.knowing = chance.choice((0.5, 0.8, 1.0))
+        self.cloud.knowing = chance.choice((0.5, 0.8, 1.0))
         if "own-address" in self.breaks:
-            self.account.knowing = 0.0
-        self.account.tokens.remembered = chance.choice((120.0, 600.0, 3600.0))
+            self.cloud.knowing = 0.0
+        self.cloud.tokens.memory = chance.choice((120.0, 600.0, 3600.0))
         if chance.random() < 0.25:
             self.fleets.append(Fleet(self, "second", self._a_policy(most=3), self._a_config()))
         for fleet in self.fleets:
@@ -317,7 +316,7 @@ class World:
         self.quiet = True
         self.troubles.end()
         if "own-address" not in self.breaks:
-            self.account.knowing = 1.0
+            self.cloud.knowing = 1.0
         self.tell("quiet")
         chance = self.chance
         if not self._comes_to_rest():
@@ -477,11 +476,11 @@ class World:
         for person in self._everybody():
             person.come() if not person.wants else person.go()
         for _ in range(CHANGES):
-            self.account.lacking.clear()
-            self.account.lacking.update(pool for pool in pools if chance.random() < 0.5)
+            self.cloud.lacking.clear()
+            self.cloud.lacking.update(pool for pool in pools if chance.random() < 0.5)
             self.pass_time(chance.uniform(1.0, 10.0))
         cloud.faults, cloud.lists = {}, ""
-        self.account.lacking.clear()
+        self.cloud.lacking.clear()
 
     def _everybody(self) -> list[Person]:
         return [person for fleet in self._living() for person in fleet.people]
@@ -530,9 +529,14 @@ class World:
             if launches or moves:
                 self.complain(f"at rest {fleet.name} has {launches} launches and {moves} moves")
         for fleet in self._living():
-            left = self.account.templates_with([fleet.database.call(fleets.fleet_id)])
-            if left and self.account.allows_fleets:
-                names = ", ".join(name for name, _ in left)
+            own = fleet.database.call(fleets.fleet_id)
+            left = [
+                name
+                for name, made in self.cloud.templates.items()
+                if tags_of(made["TagSpecifications"], "launch-template")["bbs:fleet-id"] == own
+            ]
+            if left and self.cloud.allows_fleets:
+                names = ", ".join(left)
                 self.complain(f"at rest {fleet.name} has launch templates: {names}")
         self.complaints += self._wrong()
 
@@ -564,9 +568,9 @@ class World:
     def taken_away(self, machine: Machine) -> None:
         """EC2 takes an instance away, as it has said."""
         if machine.alive:
-            self.tell("takes away", machine.id)
+            self.tell("takes away", machine.instance_id)
             if machine.has_successor and people_on(machine.owner, machine.launch_id):
-                self.complain(f"people were on {machine.id}, which was taken away")
+                self.complain(f"people were on {machine.instance_id}, which was taken away")
             self.cloud.end(machine)
 
     def _launched(self, machine: Machine) -> None:
@@ -577,7 +581,9 @@ class World:
         owner.launched(machine)
 
     def _touched(self, fleet: Fleet, machine: Machine, how: str) -> None:
-        self.tell(fleet.name, how, machine.id)
+        self.tell(fleet.name, how, machine.instance_id)
         # What one that is lost does yet it asked for when the instance was its own.
         if machine.owner is not fleet and not fleet.ended:
-            self.complain(f"{fleet.name} {how} {machine.id}, which is {machine.owner.name}'s")
+            self.complain(
+                f"{fleet.name} {how} {machine.instance_id}, which is {machine.owner.name}'s"
+            )

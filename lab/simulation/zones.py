@@ -103,7 +103,7 @@ class ZoneWorld(World):
         fleet.open_database()
         fleet.people = people_of(fleet, [f"p{number}" for number in range(PEOPLE)], self.chance)
         self.cloud.lag = 2.0
-        self.account.knowing = 1.0
+        self.cloud.knowing = 1.0
         self.troubles = Calm()  # type: ignore[assignment]
         self.quiet = True  # Login servers do not die.
         for _ in range(2):
@@ -132,7 +132,7 @@ class ZoneWorld(World):
         if since is not None:
             spells.append(self._now - since)
         launched = self.cloud.machines[before:]
-        into = [m for m in launched if m.zone == self.bad]
+        into = [m for m in launched if m.subnet_id == self.bad]
         once = (into[0].created if into else 0.0) + POLICY.launch_timeout
         first = [m for m in into if m.created < once]
         prompt = quantiles(boots, n=20, method="inclusive")[-1]
@@ -154,7 +154,7 @@ class ZoneWorld(World):
         cloud.dead_zones.add(self.bad)
         if self.trial.failure == "dies":
             for machine in cloud.alive():
-                machine.frozen = machine.zone == self.bad
+                machine.frozen = machine.subnet_id == self.bad
 
     def _change_later(self) -> None:
         self.clock.callLater(self.chance.expovariate(1 / COMES), self._change)

@@ -23,8 +23,9 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.protocol import ProcessProtocol
 
 from tests.cloud.faults import Fault
-from tests.cloud.machines import BY_ITSELF, POWER_LOST, Machine
+from tests.cloud.machines import Machine
 from tests.cloud.metadata import Metadata
+from tests.standins.instances import BY_ITSELF, POWER_LOST
 
 SOON = 0.05
 """Seconds until an instance ends whose launch comes to nothing, and until a signal is sent anew."""

@@ -9,34 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
 
+from tests.standins.ec2 import APIError
+
 NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15"
 ElementTree.register_namespace("", NAMESPACE)
 
 JSON = "application/x-amz-json-1.1"
-
-STATUS: Mapping[str, int] = {
-    "AuthFailure": 401,
-    "InsufficientInstanceCapacity": 500,
-    "InternalError": 500,
-    "RequestLimitExceeded": 503,
-    "SignatureDoesNotMatch": 403,
-    "Unavailable": 503,
-    "UnauthorizedOperation": 403,
-}
-"""The HTTP status with which EC2 sends an error; 400 for all others."""
-
-
-class CloudError(Exception):
-    """An answer that is an error: its code, and its words."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(f"{code}: {message}")
-        self.code = code
-        self.message = message
-
-    def answer(self) -> Answer:
-        """As EC2 sends it."""
-        return failed(self.code, self.message)
 
 
 @dataclass(frozen=True)
@@ -64,14 +42,14 @@ def failure_of(answer: Answer) -> tuple[str, str]:
     return answer.code, ElementTree.fromstring(answer.body).findtext(".//{*}Message") or ""
 
 
-def failed(code: str, message: str, status: int | None = None) -> Answer:
+def failed(error: APIError) -> Answer:
     """An error in EC2's form."""
     root = ElementTree.Element("Response")
     errors = ElementTree.SubElement(ElementTree.SubElement(root, "Errors"), "Error")
-    ElementTree.SubElement(errors, "Code").text = code
-    ElementTree.SubElement(errors, "Message").text = message
+    ElementTree.SubElement(errors, "Code").text = error.code
+    ElementTree.SubElement(errors, "Message").text = error.message
     ElementTree.SubElement(root, "RequestID").text = "request"
-    return Answer(status or STATUS.get(code, 400), _text(root))
+    return Answer(error.status, _text(root))
 
 
 def failed_in_json(code: str, message: str, status: int = 400) -> Answer:

@@ -16,15 +16,17 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
 from tests.cloud.agent import Agent
-from tests.cloud.answers import Answer, CloudError
+from tests.cloud.answers import Answer
 from tests.cloud.credentials import Keys, document
 from tests.cloud.ec2 import EC2, Sight
 from tests.cloud.faults import BOOT, CAPACITY, METADATA, Chances, Fault, Faults
 from tests.cloud.launches import Launches
-from tests.cloud.machines import INTERRUPTED, Machine
+from tests.cloud.machines import Machine
 from tests.cloud.metadata import CONTAINER, Metadata
 from tests.cloud.moto import OPERATOR, Moto
 from tests.cloud.proxy import Call, Held, Proxy, refused
+from tests.standins.ec2 import APIError
+from tests.standins.instances import INTERRUPTED
 
 REGION = "us-east-1"
 
@@ -349,13 +351,13 @@ class Cloud:
     async def _carry_out(self, call: Call, body: bytes, headers: Mapping[str, str]) -> Answer:
         try:
             self._keys.check(call.service, headers, body)
-        except CloudError as error:
+        except APIError as error:
             return refused(call, error.code, error.message)
         if call.service != "ec2":
             return await self._moto.forward(body, headers)
         fault = call.fault or Fault("")
         if fault.kind == "forget":
-            self.launches.forget(call.parameters.get("ClientToken", ""))
+            self.launches.tokens.forget(call.parameters.get("ClientToken", ""))
         lag = max(self.faults.lag, fault.seconds if fault.kind == "stale" else 0.0)
         sight = Sight(lag, fault.share, self._chances.next(f"share of {call.action}"))
         return await self._ec2.carry_out(call.parameters, call.identity, sight)

@@ -17,7 +17,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from tests.cloud.answers import CloudError
+from tests.standins.ec2 import APIError
 
 SKEW = 300.0
 """Seconds by which the clock of a caller may differ from the cloud's."""
@@ -94,26 +94,26 @@ class Keys:
     def check(self, service: str, headers: Mapping[str, str], body: bytes) -> None:
         """Refuse a request whose signature is not right.
 
-        :raises CloudError: it is not, or the key is unknown, or has expired, or the date is wrong.
+        :raises APIError: it is not, or the key is unknown, or has expired, or the date is wrong.
         """
         try:
             self._check({name.lower(): value for name, value in headers.items()}, body)
-        except CloudError as error:
+        except APIError as error:
             if service == "ec2":
                 raise
             code = "ExpiredTokenException" if isinstance(error, Expired) else _OTHERS[error.code]
-            raise CloudError(code, error.message) from None
+            raise APIError(code, error.message) from None
 
     def _check(self, headers: Mapping[str, str], body: bytes) -> None:
         given = _AUTHORIZATION.fullmatch(headers.get("authorization", ""))
         key = self._keys.get(given[1]) if given else None
         if given is None or key is None or headers.get("x-amz-security-token", "") != key.token:
-            raise CloudError(
+            raise APIError(
                 "AuthFailure", "AWS was not able to validate the provided access credentials"
             )
         date = headers.get("x-amz-date", "")
         if abs(_seconds(date) - self._now()) > SKEW:
-            raise CloudError("RequestExpired", "Request has expired.")
+            raise APIError("RequestExpired", "Request has expired.")
         if key.expires <= self._now():
             raise Expired("RequestExpired", "Request has expired.")
         _, region, service, signed, signature = given.groups()
@@ -129,14 +129,14 @@ class Keys:
             signer.string_to_sign(request, signer.canonical_request(request)), request
         )
         if not compare_digest(made, signature):
-            raise CloudError(
+            raise APIError(
                 "SignatureDoesNotMatch",
                 "The request signature we calculated does not match the signature you provided."
                 " Check your AWS Secret Access Key and signing method.",
             )
 
 
-class Expired(CloudError):
+class Expired(APIError):
     """A session is over."""
 
 

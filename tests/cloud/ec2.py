@@ -14,11 +14,13 @@ from typing import Any
 from xml.etree import ElementTree
 
 from tests.cloud.agent import Agent
-from tests.cloud.answers import Answer, CloudError, answered, written
+from tests.cloud.answers import Answer, answered, failed, written
 from tests.cloud.fleets import Fleets
 from tests.cloud.launches import Launches, with_volume_sizes
-from tests.cloud.machines import BY_ITSELF, BY_USER, CODES, ENDED, Machine, show
+from tests.cloud.machines import Machine, show
 from tests.cloud.moto import Moto
+from tests.standins.ec2 import APIError, check_start, check_stop, no_instance
+from tests.standins.instances import BY_ITSELF, BY_USER, CODES
 
 _STATE_FILTER = "instance-state-name"
 
@@ -72,10 +74,10 @@ class EC2:
             if action in self._own:
                 return self._own[action](parameters)
             if action == "RebootInstances":
-                raise CloudError("UnsupportedOperation", f"{action} is not in this cloud")
+                raise APIError("UnsupportedOperation", f"{action} is not in this cloud")
             return await self._other(parameters, identity, time, sight)
-        except CloudError as error:
-            return error.answer()
+        except APIError as error:
+            return failed(error)
 
     def ended(self, machine: Machine) -> None:
         """A machine has ended by itself."""
@@ -87,32 +89,21 @@ class EC2:
         for id in named(parameters):
             known = self.machines.get(id)
             if not re.fullmatch("i-[0-9a-f]{8}(?:[0-9a-f]{9})?", id):
-                raise CloudError("InvalidInstanceID.Malformed", f'Invalid id: "{id}"')
+                raise APIError("InvalidInstanceID.Malformed", f'Invalid id: "{id}"')
             if known is None or not known.is_known(time):
-                raise CloudError(
-                    "InvalidInstanceID.NotFound", f"The instance ID '{id}' does not exist"
-                )
+                raise no_instance(id)
 
     def _terminate(self, parameters: Mapping[str, str]) -> Answer:
         return self._changed(parameters, lambda machine: self._agent.end(machine, BY_USER))
 
     def _stop(self, parameters: Mapping[str, str]) -> Answer:
         for machine in self._named(parameters):
-            if machine.spot:
-                raise CloudError(
-                    "UnsupportedOperation",
-                    f"You can't stop the Spot Instance '{machine.instance_id}' because it is"
-                    " associated with a one-time Spot Instance request. You can only stop Spot"
-                    " Instances associated with persistent Spot Instance requests.",
-                )
-            if machine.state == "pending" or machine.state in ENDED:
-                raise incorrect_state(machine, "stopped")
+            check_stop(machine, self._reactor.seconds())
         return self._changed(parameters, lambda machine: self._agent.stop(machine, BY_USER))
 
     def _start(self, parameters: Mapping[str, str]) -> Answer:
         for machine in self._named(parameters):
-            if machine.state == "stopping" or machine.state in ENDED:
-                raise incorrect_state(machine, "started")
+            check_start(machine, self._reactor.seconds())
         return self._changed(parameters, self._agent.start)
 
     def _named(self, parameters: Mapping[str, str]) -> list[Machine]:
@@ -183,14 +174,6 @@ class EC2:
 def named(parameters: Mapping[str, str]) -> list[str]:
     """The ids of the instances that a call names."""
     return [id for name, id in parameters.items() if re.fullmatch(r"InstanceId(\.\d+)?", name)]
-
-
-def incorrect_state(machine: Machine, wanted: str) -> CloudError:
-    """An instance cannot be stopped, or started, from where it is."""
-    return CloudError(
-        "IncorrectInstanceState",
-        f"The instance '{machine.instance_id}' is not in a state from which it can be {wanted}.",
-    )
 
 
 def without_state_filter(

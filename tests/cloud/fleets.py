@@ -6,10 +6,11 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from tests.cloud.answers import Answer, CloudError, answered, failure_of
+from tests.cloud.answers import Answer, answered, failed, failure_of
 from tests.cloud.launches import Launches
 from tests.cloud.machines import Machine
 from tests.cloud.templates import items
+from tests.standins.ec2 import APIError
 
 _CAPACITY = "TargetCapacitySpecification."
 
@@ -23,18 +24,16 @@ class Fleets:
 
     async def create(self, parameters: Mapping[str, str], identity: str) -> Answer:
         """The instances that it launches, and the errors of the overrides that it could not."""
-        return await self._launches.once(
-            parameters, "", lambda: self._create(parameters, identity), lambda known: None
-        )
+        return await self._launches.once(parameters, "", lambda: self._create(parameters, identity))
 
     async def _create(
         self, parameters: Mapping[str, str], identity: str
     ) -> tuple[Answer, list[Machine]]:
         if parameters.get("Type") != "instant":
-            raise CloudError("UnsupportedOperation", "this cloud has fleets of the type instant")
+            raise APIError("UnsupportedOperation", "this cloud has fleets of the type instant")
         ways = overrides(parameters)
         if not ways:
-            raise CloudError(
+            raise APIError(
                 "MissingParameter", "The request must contain the parameter LaunchTemplateConfigs"
             )
         market = parameters.get(f"{_CAPACITY}DefaultTargetCapacityType", "on-demand")
@@ -50,8 +49,8 @@ class Fleets:
                 }
                 try:
                     answer, made = await self._launches.launch(whole, identity)
-                except CloudError as error:
-                    answer, made = error.answer(), []
+                except APIError as error:
+                    answer, made = failed(error), []
                 if not made:
                     code, message = failure_of(answer)
                     errors[number] = {**by, "errorCode": code, "errorMessage": message}

@@ -5,39 +5,26 @@ from __future__ import annotations
 import gzip
 import re
 from base64 import b64decode
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 from xml.etree import ElementTree
 
 from twisted.internet.defer import DeferredLock
 
-from tests.cloud.answers import Answer, CloudError
+from tests.cloud.answers import Answer
 from tests.cloud.faults import Fault
-from tests.cloud.machines import ENDED, Machine, items, tags, text
+from tests.cloud.machines import Machine, items, tags, text
 from tests.cloud.moto import Moto
 from tests.cloud.templates import Templates
 from tests.cloud.templates import items as listed
 from tests.cloud.templates import tags as tags_asked
+from tests.standins.ec2 import APIError, Call, ClientTokens
 
 USER_DATA_LIMIT = 16384
 """Bytes of user data, before base64."""
 
 VOLUME_SIZE = "8"
 """GiB of the image's root volume."""
-
-TOKEN_MEMORY = 24 * 3600.0
-"""Seconds for which a ClientToken is remembered: EC2 says at least a day."""
-
-
-@dataclass(frozen=True)
-class Launch:
-    """What a ClientToken stands for."""
-
-    asked: Mapping[str, str]
-    answer: Answer
-    machines: Sequence[Machine]
-    time: float
 
 
 class Launches:
@@ -61,10 +48,7 @@ class Launches:
         """The zone of each subnet."""
         self.private_subnets: set[str] = set()
         """Those that give no public address unless a launch asks for one."""
-        self.token_memory = TOKEN_MEMORY
-        self.ended_tokens_refused = True
-        """Whether a token whose instance has ended is refused (since January 2025), or tells of
-        that instance (before)."""
+        self.tokens = ClientTokens()
         self.spot_price = 0.0
         """US dollars an hour: a Spot launch that would pay less is refused."""
         self.spot_limit: int | None = None
@@ -73,65 +57,34 @@ class Launches:
         self._moto = moto
         self._boot = boot
         self._lacking = lacking
-        self._tokens: dict[tuple[str, str, str], Launch] = {}
         self._launching = DeferredLock()
-
-    def forget(self, token: str | None = None) -> None:
-        """EC2 remembers a ClientToken no longer; None for all of them."""
-        for known in list(self._tokens):
-            if token is None or known[1] == token:
-                del self._tokens[known]
 
     async def run(self, parameters: Mapping[str, str], identity: str) -> Answer:
         """What RunInstances answers, as moto has it: every state in it is moto's."""
         # The same token in another zone is another launch.
         zone = self.zones.get(_subnet(parameters), "")
-        return await self.once(
-            parameters, zone, lambda: self._run(parameters, identity), self._refuse_ended
-        )
+        return await self.once(parameters, zone, lambda: self._run(parameters, identity))
 
     async def once(
-        self,
-        parameters: Mapping[str, str],
-        zone: str,
-        launch: Callable[[], Any],
-        refuse: Callable[[Launch], None],
+        self, parameters: Mapping[str, str], zone: str, launch: Callable[[], Any]
     ) -> Answer:
         """The answer to a call that launches: under a ClientToken that is known the one that it
-        got before, unless `refuse` raises.
+        got before.
 
         :param launch: launches; gives the answer and the machines.
         """
-        token = parameters.get("ClientToken", "")
-        key = (parameters["Action"], token, zone)
-        asked = {name: value for name, value in parameters.items() if name != "ClientToken"}
+        action = parameters["Action"]
         await self._launching.acquire()
         try:
-            known = self._tokens.get(key)
-            if token and known and self._reactor.seconds() - known.time <= self.token_memory:
-                if known.asked != asked:
-                    raise CloudError(
-                        "IdempotentParameterMismatch",
-                        "Arguments on this idempotent request are inconsistent with arguments"
-                        " used in previous request(s).",
-                    )
-                refuse(known)
-                return known.answer
-            answer, launched = await launch()
-            if token and answer.status < 400:
-                now = self._reactor.seconds()
-                self._tokens[key] = Launch(asked, answer, launched, now)
-            return answer
+            call = self.tokens.recall(action, parameters, self._reactor.seconds(), zone)
+            if call is None:
+                answer, launched = await launch()
+                call = Call(parameters, answer, launched, self._reactor.seconds())
+                if answer.status < 400:
+                    self.tokens.note(action, call, zone)
+            return call.answer  # type: ignore[no-any-return]
         finally:
             self._launching.release()
-
-    def _refuse_ended(self, known: Launch) -> None:
-        if self.ended_tokens_refused and any(each.state in ENDED for each in known.machines):
-            raise CloudError(
-                "IdempotentInstanceTerminated",
-                "The client token you have provided is associated with a terminated instance."
-                " Please use a different client token.",
-            )
 
     async def _run(
         self, parameters: Mapping[str, str], identity: str
@@ -141,7 +94,7 @@ class Launches:
     async def launch(self, whole: Mapping[str, str], identity: str) -> tuple[Answer, list[Machine]]:
         """Launch what a request in full asks for; the lock is held.
 
-        :raises CloudError: capacity lacks, or the user data is none.
+        :raises APIError: capacity lacks, or the user data is none.
         """
         market = whole.get("InstanceMarketOptions.MarketType", "on-demand")
         if market == "spot":
@@ -154,11 +107,11 @@ class Launches:
             }
         )
         if lack and lack.kind == "error":
-            raise CloudError(lack.code, f"{lack.code}, by a rule of the tests")
+            raise APIError(lack.code, f"{lack.code}, by a rule of the tests")
         try:
             user_data = unpacked(whole.get("UserData", ""))
         except ValueError as error:
-            raise CloudError("InvalidParameterValue", str(error)) from error
+            raise APIError("InvalidParameterValue", str(error)) from error
         answer = await self._moto.ask(with_volume_sizes(whole), identity)
         launched: list[Machine] = []
         if answer.status < 400:
@@ -169,14 +122,14 @@ class Launches:
     def _refuse_spot(self, whole: Mapping[str, str]) -> None:
         price = whole.get("InstanceMarketOptions.SpotOptions.MaxPrice")
         if price is not None and float(price) < self.spot_price:
-            raise CloudError(
+            raise APIError(
                 "SpotMaxPriceTooLow",
                 f"Your Spot request price of {price} is lower than the minimum required Spot"
                 f" request fulfillment price of {self.spot_price}.",
             )
         alive = sum(machine.spot and machine.alive for machine in self.machines.values())
         if self.spot_limit is not None and alive >= self.spot_limit:
-            raise CloudError("MaxSpotInstanceCountExceeded", "Max spot instance count exceeded")
+            raise APIError("MaxSpotInstanceCountExceeded", "Max spot instance count exceeded")
 
     def _launched(
         self, item: ElementTree.Element, whole: Mapping[str, str], user_data: str, number: int

@@ -8,126 +8,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
-from time import gmtime, strftime
 from xml.etree import ElementTree
 
-CODES: Mapping[str, int] = {
-    "pending": 0,
-    "running": 16,
-    "shutting-down": 32,
-    "terminated": 48,
-    "stopping": 64,
-    "stopped": 80,
-}
-"""The states that instances have here, by their names and EC2's numbers."""
-
-ENDED = ("shutting-down", "terminated")
-
-TERMINATED_SHOWN = 3600.0
-"""Seconds for which EC2 describes an instance that has ended."""
-
-REASONS: Mapping[str, str] = {
-    "Client.InstanceInitiatedShutdown": "Instance initiated shutdown",
-    "Client.InternalError": "Client error on launch",
-    "Client.InvalidSnapshot.NotFound": "The specified snapshot was not found",
-    "Client.UserInitiatedShutdown": "User initiated shutdown",
-    "Client.VolumeLimitExceeded": "Volume limit exceeded",
-    "Server.InsufficientInstanceCapacity": "Insufficient capacity to satisfy instance request",
-    "Server.InternalError": "Internal error on launch",
-    "Server.SpotInstanceTermination": "Spot instance termination",
-}
-"""What EC2 says about an end, by StateReason's code. `Client.InternalError` is also what comes of
-an encrypted volume whose key the caller may not use."""
-
-BY_USER, BY_ITSELF = "Client.UserInitiatedShutdown", "Client.InstanceInitiatedShutdown"
-POWER_LOST, INTERRUPTED = "Server.InternalError", "Server.SpotInstanceTermination"
+from tests.standins.instances import CODES, Instance
 
 
-@dataclass
-class Machine:
-    """One instance.
+@dataclass(eq=False, kw_only=True)
+class Machine(Instance):
+    """One instance. Its addresses are all the same here: one of this machine's loopback addresses.
 
-    `token` is the ClientToken of its launch, `stops_as` the state that it ends in when it powers
-    itself off, `history` its states so far, each with the time of its beginning, and `reasons` the
-    codes of StateReason likewise. `volumes` are those that it was launched with, by their device's
-    name, with what was asked (`Encrypted`, `VolumeType`, …), and `volume_tags` theirs.
-
-    `public`: it has a public address while it runs. `spot`: it can be interrupted. `booted`: its
-    user data has been run. `number`: which of those that were launched by one call. `interrupted`:
-    when it will be taken away, as it has been told; `rebalance`: when it was told that this may be
-    soon.
+    `stops_as` is the state that it ends in when it powers itself off. `volumes` are those that it
+    was launched with, by their device's name, with what was asked (`Encrypted`, `VolumeType`, …),
+    and `volume_tags` theirs. `booted`: its user data has been run. `interrupted`: when it will be
+    taken away, as it has been told; `rebalance`: when it was told that this may be soon.
     """
 
-    instance_id: str
-    address: str
-    kind: str
     image_id: str
-    subnet_id: str
-    token: str
-    tags: Mapping[str, str]
     stops_as: str
-    history: list[tuple[float, str]] = field(default_factory=list)
     user_data: str = ""
     pid: int | None = None
     zone: str = ""
-    public: bool = True
-    spot: bool = False
     profile: str = ""
     booted: bool = False
     interrupted: float | None = None
     rebalance: float | None = None
-    number: int = 0
-    reasons: list[tuple[float, str]] = field(default_factory=list)
     volumes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     volume_tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def state(self) -> str:
-        """The present state."""
-        return self.history[-1][1]
-
-    @property
     def alive(self) -> bool:
         """Whether it exists, and costs."""
-        return self.state not in ENDED
+        return self.there
 
     @property
     def asked_to_end(self) -> bool:
         """Whether it was terminated while it ran, and did not end by itself."""
         return any(state == "shutting-down" for _, state in self.history)
-
-    @property
-    def reason(self) -> str:
-        """The code of its present StateReason; an empty text while there is none."""
-        return self.reasons[-1][1] if self.reasons else ""
-
-    def becomes(self, state: str, now: float, reason: str | None = None) -> None:
-        """Go on to another state; one that has ended stays so. `reason` is the code of StateReason,
-        an empty text takes it back, and None leaves it."""
-        if state != self.state and self.state != "terminated":
-            self.history.append((now, state))
-            if reason is not None:
-                self.reasons.append((now, reason))
-
-    def state_at(self, time: float) -> str | None:
-        """The state that it had at `time`; None before its launch."""
-        states = [state for since, state in self.history if since <= time]
-        return states[-1] if states else None
-
-    def reason_at(self, time: float) -> tuple[str, str, str]:
-        """StateReason's code and message, and StateTransitionReason, as they were at `time`."""
-        told = [(since, code) for since, code in self.reasons if since <= time]
-        if not told or not told[-1][1]:
-            return "", "", ""
-        since, code = told[-1]
-        who = {BY_USER: "User initiated", INTERRUPTED: "Service initiated"}.get(code)
-        when = strftime("%Y-%m-%d %H:%M:%S GMT", gmtime(since))
-        return code, f"{code}: {REASONS.get(code, code)}", f"{who} ({when})" if who else ""
-
-    def is_known(self, time: float) -> bool:
-        """Whether a description made at `time` has it."""
-        state, since = self.state_at(time), self.history[-1][0]
-        return state is not None and not (state == "terminated" and time - since > TERMINATED_SHOWN)
 
 
 def items(root: ElementTree.Element) -> Iterator[tuple[ElementTree.Element, ElementTree.Element]]:

@@ -17,8 +17,9 @@ from twisted.internet.defer import DeferredLock
 from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool, readBody
 from twisted.web.http_headers import Headers
 
-from tests.cloud.answers import Answer, CloudError
+from tests.cloud.answers import Answer
 from tests.paths import CHECKOUT
+from tests.standins.ec2 import APIError
 
 VERSION = "2016-11-15"
 """Of EC2's query interface."""
@@ -115,11 +116,11 @@ class Moto:
     async def query(self, action: str, **parameters: str) -> ElementTree.Element:
         """The answer to a query of the cloud's own; underlines in the names stand for dots.
 
-        :raises CloudError: moto refused it.
+        :raises APIError: moto refused it.
         """
         given = {name.replace("_", "."): value for name, value in parameters.items()}
         answer = await self.ask({"Action": action, **given})
         root = ElementTree.fromstring(answer.body)
         if answer.status >= 400:
-            raise CloudError(answer.code, root.findtext(".//{*}Message") or "")
+            raise APIError(answer.code, root.findtext(".//{*}Message") or "")
         return root

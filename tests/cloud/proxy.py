@@ -21,6 +21,7 @@ from twisted.web.server import NOT_DONE_YET, Site
 
 from tests.cloud.answers import Answer, failed, failed_in_json
 from tests.cloud.faults import Fault
+from tests.standins.ec2 import APIError
 
 _CREDENTIAL = re.compile(r"Credential=([^/]*)/[^/]*/([^/]*)/([^/]*)/")
 
@@ -170,7 +171,9 @@ class Proxy(Resource):
 
 def refused(call: Call, code: str, message: str) -> Answer:
     """An error, as the service that was called has it."""
-    return failed(code, message) if call.service == "ec2" else failed_in_json(code, message)
+    if call.service == "ec2":
+        return failed(APIError(code, message))
+    return failed_in_json(code, message)
 
 
 def abort(request: Request) -> None:

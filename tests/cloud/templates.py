@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
-from tests.cloud.answers import CloudError
+from tests.standins.ec2 import APIError, check_combination
 
 _DATA = "LaunchTemplateData."
 
@@ -41,7 +41,7 @@ class Template:
             return self.latest
         if version.isdigit() and int(version) in self.versions:
             return int(version)
-        raise CloudError(
+        raise APIError(
             "InvalidLaunchTemplateId.VersionNotFound",
             f"Could not find the specified version {version} for the launch template with ID"
             f" {self.id}.",
@@ -80,11 +80,11 @@ class Templates:
             if template.id == id or (id is None and template.name == name):
                 return template
         if id is not None:
-            raise CloudError(
+            raise APIError(
                 "InvalidLaunchTemplateId.NotFound",
                 f"The specified launch template, with template ID {id}, does not exist.",
             )
-        raise CloudError(
+        raise APIError(
             "InvalidLaunchTemplateName.NotFoundException",
             f"The specified launch template, with template name {name}, does not exist.",
         )
@@ -92,7 +92,7 @@ class Templates:
     def in_full(self, asked: Parameters) -> dict[str, str]:
         """A launch with what its template adds, which is named by id and number then.
 
-        :raises CloudError: there is no such template or version, or what it has and what is asked
+        :raises APIError: there is no such template or version, or what it has and what is asked
             exclude each other.
         """
         whole = dict(asked)
@@ -106,7 +106,7 @@ class Templates:
             whole.pop("LaunchTemplate.LaunchTemplateName", None)
             whole["LaunchTemplate.LaunchTemplateId"] = template.id
             whole["LaunchTemplate.Version"] = str(number)
-        _refuse_contradictions(whole)
+        check_combination(name.partition(".")[0] for name in whole)
         return whole
 
 
@@ -169,19 +169,3 @@ def _data(asked: Parameters) -> dict[str, str]:
     return {
         name.removeprefix(_DATA): value for name, value in asked.items() if name.startswith(_DATA)
     }
-
-
-def _refuse_contradictions(whole: Parameters) -> None:
-    said = {name.partition(".")[0] for name in whole}
-    if "NetworkInterface" not in said:
-        return
-    for names, words in (
-        ({"SecurityGroupId", "SecurityGroup"}, "security groups"),
-        ({"SubnetId"}, "subnet ID"),
-    ):
-        if said & names:
-            raise CloudError(
-                "InvalidParameterCombination",
-                f"Network interfaces and an instance-level {words} may not be specified on the"
-                " same request",
-            )

@@ -15,9 +15,11 @@ from tests.cloud.answers import failed
 from tests.cloud.ec2 import without_state_filter
 from tests.cloud.faults import Chances, Fault, delay, parse
 from tests.cloud.launches import unpacked, with_volume_sizes
-from tests.cloud.machines import BY_ITSELF, BY_USER, POWER_LOST, TERMINATED_SHOWN, show
+from tests.cloud.machines import show
 from tests.cloud.metadata import Metadata
 from tests.cloud.proxy import read
+from tests.standins.ec2 import APIError
+from tests.standins.instances import BY_ITSELF, BY_USER, POWER_LOST, TERMINATED_SHOWN
 
 
 def a_machine(*history: tuple[float, str]) -> Machine:
@@ -208,7 +210,7 @@ class Queries(SynchronousTestCase):
             self.assertEqual(read(0.0, body, {}).action, "")
 
     def test_errors(self) -> None:
-        answer = failed("Unsupported", "no such <type>")
+        answer = failed(APIError("Unsupported", "no such <type>"))
         self.assertEqual((answer.status, answer.code), (400, "Unsupported"))
 
 

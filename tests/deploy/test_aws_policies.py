@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 from unittest import mock
 
+from botocore import xform_name
 from botocore.serialize import create_serializer
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -153,9 +154,12 @@ class PolicyTestCase(MotoCase):
         asked = query(model.name, **params) if service == "ec2" else dict(params)
         self.calls.append(Call(service, model.name, asked))
 
+    def ask(self, action: str, parameters: Mapping[str, Any]) -> Any:
+        return getattr(self.client("ec2"), xform_name(action))(**parameters)
+
     def provider(self, config: EC2) -> EC2Provider:
         """A provider that asks in this thread."""
-        api = MemoryApi(lambda: self.client("ec2"), lambda action: Inline())
+        api = MemoryApi(self.ask, lambda action: Inline())
         client = EC2Client(self.clock, api)
         provider = EC2Provider(
             self.clock,

@@ -270,21 +270,24 @@ class Tokens(CloudCase):
         other = self.launch("t", InstanceType="t3.small")
         await self.refused("IdempotentParameterMismatch", other)
         self.assertEqual(len(self.cloud.instances()), 1)
-        self.cloud.launches.ended_tokens_refused = False
+        self.cloud.launches.tokens.refuses_ended = False
         again = await self.launch("t")
         self.assertEqual(again["InstanceId"], first["InstanceId"])
         self.assertEqual(again["State"]["Name"], "terminated")
 
     async def test_forgotten(self) -> None:
-        """After its time, or where a rule says so, it launches anew."""
+        """A while after its instance has ended, or where a rule says so, it launches anew."""
         await self.launch("t")
         self.rules(Rule("RunInstances", forget(), times=1))
         await self.launch("t")
         await self.launch("t")
         self.assertEqual(len(self.cloud.instances()), 2)
-        self.cloud.launches.forget()
+        self.cloud.launches.tokens.forget()
+        third = await self.launch("t")
+        self.cloud.launches.tokens.memory = 0.0
         await self.launch("t")
-        self.cloud.launches.token_memory = 0.0
+        self.assertEqual(len(self.cloud.instances()), 3)
+        await self.call("terminate_instances", InstanceIds=[third["InstanceId"]])
         await self.launch("t")
         self.assertEqual(len(self.cloud.instances()), 4)
 

@@ -321,7 +321,7 @@ class Tokens(WaysCase):
         self.assertFalse((await successor.list())["a"].alive)
         await successor.launch("b")
         self.assertEqual(self.alive(), ["b"])
-        self.cloud.launches.forget()
+        self.cloud.launches.tokens.forget()
         await self.controller().launch("b")
         self.assertLessEqual(len(self.alive()), 2)
         await self.until(self.provider.terminate, ["b"])

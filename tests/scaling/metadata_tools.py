@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from botocore.exceptions import ClientError
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.test.iosim import IOPump, connect, makeFakeClient, makeFakeServer
@@ -15,6 +16,13 @@ from bbs.core.clock import IReactor
 
 TOKEN = b"token-of-the-tests-"
 DATA = "/latest/meta-data/"
+
+
+def client_error(code: str, status: int = 400, message: str = "because") -> ClientError:
+    """What botocore raises for an error in an answer of a store of secrets."""
+    metadata: Any = {"HTTPStatusCode": status}
+    answer = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": metadata}
+    return ClientError(answer, "GetParameter")  # type: ignore[arg-type]
 
 
 class FakeMetadata(Resource):

@@ -25,8 +25,7 @@ from bbs.scaling.ec2.machine import POLL, POLL_SCHEDULED, EC2Machine
 from bbs.scaling.ec2.metadata import Metadata
 from bbs.storage.database import Database
 from tests.rules.fleet_case import ONE, FleetCase
-from tests.scaling.ec2.tools import client_error
-from tests.scaling.metadata_tools import MetadataReactor
+from tests.scaling.metadata_tools import MetadataReactor, client_error
 
 PUBLIC = b"198.51.100.7"
 INTERRUPTION = b'{"action": "terminate", "time": "2026-09-18T12:34:56Z"}'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from botocore.exceptions import ReadTimeoutError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -12,7 +11,8 @@ from bbs.config import EC2
 from bbs.core.batching import GATHER
 from bbs.scaling.ec2.instance_states import REMEMBERED
 from bbs.scaling.ec2.provider import EC2Provider
-from tests.scaling.ec2.tools import FLEET_ID, MemoryEC2, Threads, client_error, client_of
+from tests.scaling.ec2.tools import FLEET_ID, MemoryEC2, NoAnswer, Threads, client_of
+from tests.standins.ec2 import APIError
 
 CONFIG = EC2(
     image_id="ami-1",
@@ -24,12 +24,12 @@ CONFIG = EC2(
 
 def no_answer():
     """EC2 is not heard."""
-    return ReadTimeoutError(endpoint_url="http://h")
+    return NoAnswer()
 
 
 def no_capacity():
     """What EC2 answers where it has none."""
-    return client_error("InsufficientInstanceCapacity", 500)
+    return APIError("InsufficientInstanceCapacity")
 
 
 class ProviderCase(SynchronousTestCase):
@@ -39,7 +39,7 @@ class ProviderCase(SynchronousTestCase):
 
     def setUp(self):
         self.clock = Clock()
-        self.ec2 = MemoryEC2()
+        self.ec2 = MemoryEC2(self.clock)
         self.provider = self.controller()
         self.client = self.latest
         # It has kept the fleet for a while: no launch is another controller's.
@@ -92,12 +92,12 @@ class ProviderCase(SynchronousTestCase):
         return [
             id
             for id, instance in self.ec2.instances.items()
-            if instance["State"]["Name"] in ("pending", "running")
+            if instance.state in ("pending", "running")
         ]
 
     def tried(self):
         """The types and subnets that were asked for, in order."""
         return [
             (parameters["InstanceType"], parameters["SubnetId"])
-            for parameters in self.ec2.named("run_instances")
+            for parameters in self.ec2.named("RunInstances")
         ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from botocore.exceptions import ReadTimeoutError
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
@@ -14,23 +13,24 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.scaling.ec2 import client
 from bbs.scaling.ec2.errors import EC2Error, Verdict
 from bbs.scaling.ec2.throttle import CHANGING_PATIENCE, DESCRIBING_PATIENCE
-from tests.scaling.ec2.tools import MemoryApi, MemoryEC2, Threads, client_error, client_of
+from tests.scaling.ec2.tools import MemoryApi, MemoryEC2, NoAnswer, Threads, client_of
+from tests.standins.ec2 import APIError
 
 RUN = {
     "ClientToken": "token",
     "InstanceType": "t3.micro",
     "TagSpecifications": [
-        {"Tags": [{"Key": "bbs:launch", "Value": "a"}, {"Key": "bbs:fleet", "Value": "bbs"}]}
+        {"ResourceType": "instance", "Tags": [{"Key": "bbs:launch", "Value": "a"}]}
     ],
 }
 
 
 def unavailable():
-    return client_error("Unavailable", 503)
+    return APIError("Unavailable")
 
 
 def throttled():
-    return client_error("RequestLimitExceeded", 503)
+    return APIError("RequestLimitExceeded")
 
 
 class ClientCase(SynchronousTestCase):
@@ -43,10 +43,10 @@ class ClientCase(SynchronousTestCase):
 
     def setUp(self):
         self.clock = Clock()
-        self.ec2 = MemoryEC2()
+        self.ec2 = MemoryEC2(self.clock)
         self.client = client_of(self, self.clock, self.ec2, self.eager)
 
-    def asked(self, name="run_instances"):
+    def asked(self, name="RunInstances"):
         return len(self.ec2.named(name))
 
     def error(self, call):
@@ -62,7 +62,7 @@ class Tries(ClientCase):
     def test_answer(self):
         answer = self.successResultOf(self.client.run_instances(**RUN))
         self.assertEqual(answer["Instances"][0]["InstanceId"], "i-1")
-        self.assertEqual(self.ec2.named("run_instances"), [RUN])
+        self.assertEqual(self.ec2.named("RunInstances"), [RUN])
         self.assertIn("Images", self.successResultOf(self.client.describe_images(ImageIds=["a"])))
         ended = self.successResultOf(self.client.terminate_instances(InstanceIds=["i-1"]))
         self.assertEqual(len(ended["TerminatingInstances"]), 1)
@@ -70,9 +70,9 @@ class Tries(ClientCase):
 
     def test_again(self):
         """After a moment that doubles, with the same parameters."""
-        self.ec2.errors["run_instances"] = [
+        self.ec2.errors["RunInstances"] = [
             unavailable(),
-            ReadTimeoutError(endpoint_url="http://h"),
+            NoAnswer(),
         ]
         call = self.client.run_instances(**RUN)
         self.assertEqual(self.asked(), 1)
@@ -84,18 +84,18 @@ class Tries(ClientCase):
         self.assertEqual(self.asked(), 2)
         self.clock.advance(0.01)
         self.successResultOf(call)
-        self.assertEqual(self.ec2.named("run_instances"), [RUN] * 3)
+        self.assertEqual(self.ec2.named("RunInstances"), [RUN] * 3)
 
     def test_lost_answer(self):
         """A call whose answer was lost is one call, by its token."""
-        self.ec2.lost["run_instances"] = [ReadTimeoutError(endpoint_url="http://h")]
+        self.ec2.lost["RunInstances"] = [NoAnswer()]
         call = self.client.run_instances(**RUN)
         self.clock.advance(1)
         self.successResultOf(call)
         self.assertEqual(list(self.ec2.instances), ["i-1"])
 
     def test_three_times(self):
-        self.ec2.errors["run_instances"] = [unavailable() for _ in range(5)]
+        self.ec2.errors["RunInstances"] = [unavailable() for _ in range(5)]
         call = self.client.run_instances(**RUN)
         self.clock.pump([0.05, 0.1, 1, 1])
         error = self.error(call)
@@ -106,7 +106,7 @@ class Tries(ClientCase):
     def test_no_more(self):
         """What another try does not help is not tried again."""
         for code in ("InsufficientInstanceCapacity", "UnauthorizedOperation"):
-            self.ec2.errors["run_instances"] = [client_error(code, 500)]
+            self.ec2.errors["RunInstances"] = [APIError(code, status=500)]
             error = self.error(self.client.run_instances(**RUN))
             self.assertEqual(error.code, code)
             self.assertFalse(error.doubtful)
@@ -115,9 +115,9 @@ class Tries(ClientCase):
 
     def test_doubt_stays(self):
         """An error behind a lost answer is one of a call that may have been carried out."""
-        self.ec2.errors["run_instances"] = [
+        self.ec2.errors["RunInstances"] = [
             unavailable(),
-            client_error("InsufficientInstanceCapacity", 500),
+            APIError("InsufficientInstanceCapacity"),
         ]
         call = self.client.run_instances(**RUN)
         self.clock.advance(0.05)
@@ -128,33 +128,33 @@ class Tries(ClientCase):
     def test_quota(self):
         """When nearly all fails, there are no more tries; answers earn them back."""
         tries = client.QUOTA // client.QUOTA_OF_A_RETRY
-        self.ec2.errors["describe_instances"] = [unavailable() for _ in range(200)]
+        self.ec2.errors["DescribeInstances"] = [unavailable() for _ in range(200)]
         for _ in range(tries // 2):
             call = self.describe()
             self.clock.pump([0.05, 0.1])
             self.error(call)
-        before = self.asked("describe_instances")
+        before = self.asked("DescribeInstances")
         self.clock.pump([0.05])
         call = self.describe()
         self.clock.pump([0.05, 0.1])
         self.error(call)
         self.error(self.describe())
-        self.assertLessEqual(self.asked("describe_instances") - before, 3)
+        self.assertLessEqual(self.asked("DescribeInstances") - before, 3)
         self.ec2.errors.clear()
         for _ in range(client.QUOTA_OF_A_RETRY):
             self.successResultOf(self.describe())
-        self.ec2.errors["describe_instances"] = [unavailable()]
+        self.ec2.errors["DescribeInstances"] = [unavailable()]
         call = self.describe()
         self.clock.advance(0.05)
         self.successResultOf(call)
 
     def test_bug(self):
-        self.ec2.errors["run_instances"] = [ZeroDivisionError()]
+        self.ec2.errors["RunInstances"] = [ZeroDivisionError()]
         self.failureResultOf(self.client.run_instances(**RUN), ZeroDivisionError)
 
     def test_no_secrets(self):
         """An error has nothing of the parameters with it."""
-        self.ec2.errors["run_instances"] = [client_error("InvalidParameterValue")]
+        self.ec2.errors["RunInstances"] = [APIError("InvalidParameterValue")]
         failure = self.failureResultOf(self.client.run_instances(**RUN, UserData="hunter2"))
         self.assertNotIn("hunter2", failure.getTraceback())
 
@@ -165,8 +165,8 @@ class Spreading(ClientCase):
     def unknown(self, count):
         """So many calls are refused for it."""
         message = "Value (bbs-app) for parameter iamInstanceProfile.name is invalid"
-        self.ec2.errors["run_instances"] = [
-            client_error("InvalidParameterValue", message=message) for _ in range(count)
+        self.ec2.errors["RunInstances"] = [
+            APIError("InvalidParameterValue", message=message) for _ in range(count)
         ]
 
     def advance(self, seconds):
@@ -182,7 +182,7 @@ class Spreading(ClientCase):
             self.assertNoResult(call)
             self.advance(1.5)
         self.successResultOf(call)
-        self.assertEqual(self.ec2.named("run_instances"), [RUN] * 10)
+        self.assertEqual(self.ec2.named("RunInstances"), [RUN] * 10)
         (line,) = [formatEvent(each) for each in events if each["log_level"] is LogLevel.warn]
         self.assertIn("bbs-app", line)
         self.assertIn("asked again, in case it is new", line)
@@ -237,7 +237,7 @@ class Gate(ClientCase):
 
     def test_that_action_alone(self):
         """What EC2 throttles waits; everything else goes on."""
-        self.ec2.errors["run_instances"] = [throttled()]
+        self.ec2.errors["RunInstances"] = [throttled()]
         launches = [self.client.run_instances(**RUN)]
         self.clock.advance(0)
         launches.append(self.client.run_instances(**RUN))
@@ -251,14 +251,14 @@ class Gate(ClientCase):
 
     def test_opens_after_an_answer(self):
         """It stays closed for longer while EC2 throttles, and not after an answer."""
-        self.ec2.errors["run_instances"] = [throttled() for _ in range(3)]
+        self.ec2.errors["RunInstances"] = [throttled() for _ in range(3)]
         launch = self.client.run_instances(**RUN)
         for seconds, asked in ((0.9, 1), (0.2, 2), (1.8, 2), (0.3, 3), (3.7, 3), (0.5, 4)):
             self.clock.advance(0)
             self.clock.advance(seconds)
             self.assertEqual(self.asked(), asked)
         self.successResultOf(launch)
-        self.ec2.errors["run_instances"] = [throttled()]
+        self.ec2.errors["RunInstances"] = [throttled()]
         launch = self.client.run_instances(**RUN)
         self.clock.advance(0)
         self.clock.advance(1)
@@ -266,12 +266,12 @@ class Gate(ClientCase):
 
     def test_opens_after_a_refusal(self):
         """That is an answer too."""
-        self.ec2.errors["run_instances"] = [throttled(), client_error("InstanceLimitExceeded")]
+        self.ec2.errors["RunInstances"] = [throttled(), APIError("InstanceLimitExceeded")]
         launch = self.client.run_instances(**RUN)
         self.clock.advance(0)
         self.clock.advance(1)
         self.assertIs(self.error(launch).verdict, Verdict.REFUSED)
-        self.ec2.errors["run_instances"] = [throttled()]
+        self.ec2.errors["RunInstances"] = [throttled()]
         launch = self.client.run_instances(**RUN)
         self.clock.advance(0)
         self.clock.advance(1)
@@ -279,7 +279,7 @@ class Gate(ClientCase):
 
     def test_patience(self):
         """A call that would wait longer than it may is not made."""
-        self.ec2.errors["describe_instances"] = [throttled() for _ in range(50)]
+        self.ec2.errors["DescribeInstances"] = [throttled() for _ in range(50)]
         call = self.describe()
         for _ in range(110):
             self.clock.advance(0.1)
@@ -292,7 +292,7 @@ class Gate(ClientCase):
 
     def test_doubt_before_it(self):
         """A call that may have been carried out stays one when the gate closes behind it."""
-        self.ec2.errors["run_instances"] = [unavailable(), *(throttled() for _ in range(50))]
+        self.ec2.errors["RunInstances"] = [unavailable(), *(throttled() for _ in range(50))]
         call = self.client.run_instances(**RUN)
         for _ in range(160):
             self.clock.advance(0.1)
@@ -321,7 +321,7 @@ class Queue(ClientCase):
     def test_instances_are_counted(self):
         """Of calls about many at once, those that EC2 has no tokens for wait; another try of one
         that has had its turn does not."""
-        self.ec2.errors["run_instances"] = [unavailable()]
+        self.ec2.errors["RunInstances"] = [unavailable()]
         calls = [self.client.run_instances(**RUN, MaxCount=600) for _ in range(2)]
         self.clock.advance(0.05)
         self.successResultOf(calls[0])
@@ -379,7 +379,7 @@ class Late(ClientCase):
         self.clock.advance(CHANGING_PATIENCE - client.DEADLINE - 0.2)
         for _ in range(7):
             self.client.run_instances(**RUN)
-        self.ec2.errors["run_instances"] = [unavailable()]
+        self.ec2.errors["RunInstances"] = [unavailable()]
         self.pools["ec2-changing"].finish()
         self.clock.advance(0.1)
         self.assertNoResult(call)
@@ -416,7 +416,7 @@ class Late(ClientCase):
             self.successResultOf(call)
 
     def test_cancel_between_tries(self):
-        self.ec2.errors["run_instances"] = [unavailable()]
+        self.ec2.errors["RunInstances"] = [unavailable()]
         call = self.client.run_instances(**RUN)
         self.pools["ec2-changing"].finish()
         call.cancel()

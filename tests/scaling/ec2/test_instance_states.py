@@ -14,7 +14,7 @@ from bbs.scaling.ec2 import instance_states
 from bbs.scaling.ec2.instance_states import REMEMBERED, EC2Instance, InstanceStates
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
 from tests.scaling.ec2.case import ProviderCase, no_answer, no_capacity
-from tests.scaling.ec2.tools import client_error
+from tests.standins.ec2 import APIError
 
 
 class Alive(SynchronousTestCase):
@@ -96,12 +96,12 @@ class WithoutAddress(ProviderCase):
     def critical(self):
         return [event for event in self.said if event["log_level"] is LogLevel.critical]
 
-    def boots(self, launch_id, **more):
+    def boots(self, launch_id):
         """A launch that runs after a while."""
         self.launched(launch_id)
         id = f"i-{len(self.ec2.instances)}"
         self.listed()
-        self.ec2.become(id, "running", **more)
+        self.ec2.become(id, "running", PublicIpAddress="", PublicDnsName="")
         self.listed()
         return id
 
@@ -116,18 +116,18 @@ class WithoutAddress(ProviderCase):
             self.assertFalse(told.alive)
             self.assertRegex(told.detail, f"^{id} shutting-down: no public address: .*s-1")
             self.assertEqual(self.alive(), [])
-            self.assertEqual(len(self.ec2.named("terminate_instances")), count)
+            self.assertEqual(len(self.ec2.named("TerminateInstances")), count)
         self.assertEqual(len(self.critical()), 1)
 
     def test_comes_late(self):
         id = self.boots("a")
         self.clock.advance(instance_states.ADDRESS_GRACE - 1)
         self.listed()
-        self.ec2.instances[id]["PublicIpAddress"] = "192.0.2.1"
+        self.ec2.said[id]["PublicIpAddress"] = "192.0.2.1"
         self.listed()
         self.clock.advance(instance_states.ADDRESS_GRACE)
         self.assertTrue(self.listed()["a"].alive)
-        del self.ec2.instances[id]["PublicIpAddress"]
+        self.ec2.said[id]["PublicIpAddress"] = ""
         self.listed()
         self.clock.advance(instance_states.ADDRESS_GRACE)
         self.listed()
@@ -145,7 +145,7 @@ class WithoutAddress(ProviderCase):
         """It is tried with the next list."""
         self.boots("a")
         self.clock.advance(instance_states.ADDRESS_GRACE)
-        self.ec2.errors["terminate_instances"] = [client_error("OperationNotPermitted")]
+        self.ec2.errors["TerminateInstances"] = [APIError("OperationNotPermitted")]
         self.listed()
         self.assertTrue(self.listed()["a"].alive)
         self.assertFalse(self.listed()["a"].alive)
@@ -161,7 +161,7 @@ class WithoutAddress(ProviderCase):
         """It is made of the private address, so no public one is missed."""
         self.provider = self.controller(address="ip-{ip}.example.org")
         self.boots("a")
-        private = self.ec2.instances["i-1"]["PrivateIpAddress"]
+        private = self.ec2.instances["i-1"].address
         self.clock.advance(instance_states.ADDRESS_GRACE)
         self.listed()
         told = self.listed()["a"]
@@ -207,13 +207,13 @@ class Stopped(ProviderCase):
         self.assertIs(self.successResultOf(self.stop()), None)
         self.assertEqual(self.states(), {"a": (False, True)})
         self.successResultOf(self.stop())
-        self.assertEqual(len(self.ec2.named("stop_instances")), 1)
+        self.assertEqual(len(self.ec2.named("StopInstances")), 1)
         self.ec2.become("i-1", "stopped")
         self.assertEqual(self.states(), {"a": (False, True)})
         self.assertIs(self.successResultOf(self.start()), None)
         self.assertEqual(self.states(), {"a": (True, False)})
         self.successResultOf(self.start())
-        self.assertEqual(len(self.ec2.named("start_instances")), 1)
+        self.assertEqual(len(self.ec2.named("StartInstances")), 1)
 
     def test_by_somebody_else(self):
         """One that nobody of the fleet stopped is told as stopped, and can be ended."""
@@ -237,11 +237,11 @@ class Stopped(ProviderCase):
         """What was stopped or started counts, though it is described as before for a while."""
         self.runs()
         self.successResultOf(self.stop())
-        self.ec2.frozen = {"i-1": "running"}
+        self.ec2.said = {"i-1": {"State": {"Name": "running"}}}
         self.assertEqual(self.states(), {"a": (False, True)})
         self.ec2.become("i-1", "stopped")
         self.successResultOf(self.start())
-        self.ec2.frozen = {"i-1": "stopped"}
+        self.ec2.said = {"i-1": {"State": {"Name": "stopped"}}}
         self.assertEqual(self.states(), {"a": (True, False)})
         self.clock.advance(instance_states.REMEMBERED)
         self.assertEqual(self.states(), {"a": (False, True)})
@@ -259,7 +259,7 @@ class Stopped(ProviderCase):
     def test_no_capacity(self):
         """A stopped instance has no right to capacity."""
         self.stands()
-        self.ec2.errors["start_instances"] = [no_capacity()]
+        self.ec2.errors["StartInstances"] = [no_capacity()]
         failed = self.failureResultOf(self.start(), LaunchFailed)
         self.assertNotIsInstance(failed.value, LaunchRefused)
         self.successResultOf(self.start())
@@ -267,13 +267,13 @@ class Stopped(ProviderCase):
     def test_cannot_be_stopped(self):
         """A Spot instance, or one whose root is an instance store."""
         self.runs()
-        self.ec2.errors["stop_instances"] = [client_error("UnsupportedOperation")]
+        self.ec2.errors["StopInstances"] = [APIError("UnsupportedOperation")]
         self.failureResultOf(self.stop(), LaunchFailed)
         self.assertEqual(self.states(), {"a": (True, False)})
 
     def test_refused(self):
         self.stands()
-        self.ec2.errors["start_instances"] = [client_error("UnauthorizedOperation")]
+        self.ec2.errors["StartInstances"] = [APIError("UnauthorizedOperation")]
         self.failureResultOf(self.start(), LaunchRefused)
 
     def test_not_there(self):
@@ -307,13 +307,13 @@ class Stopped(ProviderCase):
         self.failureResultOf(starts[1], ProviderUnavailable)
         self.successResultOf(starts[2])
         self.assertEqual(
-            [call["InstanceIds"] for call in self.ec2.named("start_instances")],
+            [call["InstanceIds"] for call in self.ec2.named("StartInstances")],
             [["i-1", "i-2", "i-3"], ["i-1"], ["i-2"], ["i-3"]],
         )
 
     def test_unavailable(self):
         self.stands()
-        self.ec2.errors["start_instances"] = [no_answer() for _ in range(3)]
+        self.ec2.errors["StartInstances"] = [no_answer() for _ in range(3)]
         start = self.start()
         self.clock.pump([0.05, 0.1])
         self.failureResultOf(start, ProviderUnavailable)

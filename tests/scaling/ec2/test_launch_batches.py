@@ -12,7 +12,7 @@ from bbs.scaling.ec2.launches import LISTED_AFTER_END, SETTLES
 from bbs.scaling.ec2.throttle import NOT_ASKED
 from bbs.scaling.interfaces import IMakesBatches, LaunchFailed, ProviderUnavailable
 from tests.scaling.ec2.case import ProviderCase, no_answer
-from tests.scaling.ec2.tools import client_error
+from tests.standins.ec2 import APIError
 
 A2 = "t3.micro in s-2"
 
@@ -46,7 +46,7 @@ class BatchCase(ProviderCase):
         return found
 
     def tags(self, id):
-        return {tag["Key"]: tag["Value"] for tag in self.ec2.instances[id]["Tags"]}
+        return dict(self.ec2.instances[id].tags)
 
     def one_each(self, ids):
         """Each of the launches has one instance that lives, and there is no other."""
@@ -63,7 +63,7 @@ class Batches(BatchCase):
         verifyObject(IMakesBatches, self.provider)
         written = self.batches(100)
         self.assertEqual(self.ask(written), [None] * 100)
-        calls = self.ec2.named("run_instances")
+        calls = self.ec2.named("RunInstances")
         asked = [(c["SubnetId"], c["MinCount"], c["MaxCount"], c["UserData"]) for c in calls]
         batches = [self.tags(f"i-{number}")["bbs:batch"] for number in (1, 100)]
         self.assertEqual(
@@ -85,7 +85,7 @@ class Batches(BatchCase):
         calls = []
         for seconds in (GATHER, 24.0, 2.0, 123.0, 2.0, 400.0):
             self.clock.advance(seconds)
-            calls.append([call["MaxCount"] for call in self.ec2.named("run_instances")])
+            calls.append([call["MaxCount"] for call in self.ec2.named("RunInstances")])
         self.assertEqual(calls[5], [250, 250, 250, 250, 50] * 2)
         self.assertEqual(calls[:5], [calls[5][:count] for count in (4, 4, 5, 5, 6)])
         for launch in launches:
@@ -96,7 +96,7 @@ class Batches(BatchCase):
 
     def test_one_that_is_alone_in_its_subnet(self):
         for number in range(6):
-            self.ec2.instances[self.ec2.launch(f"x{number}")]["SubnetId"] = "s-2"
+            self.ec2.instances[self.ec2.launch(f"x{number}")].subnet_id = "s-2"
         self.listed()
         written = self.batches(8)
         self.assertEqual(list(written.values()).count(A2), 1)
@@ -108,26 +108,26 @@ class Batches(BatchCase):
         self.ask(written)
         for _ in range(3):
             self.listed()
-        self.assertEqual(len(self.ec2.named("create_tags")), 6)
+        self.assertEqual(len(self.ec2.named("CreateTags")), 6)
         launches = {self.tags(id)["bbs:launch"] for id in self.alive()}
         self.assertEqual(launches, set(written))
         self.one_each(written)
 
     def test_no_right_to_tag(self):
         """They are the fleet's all the same; it is asked for again later."""
-        self.ec2.errors["create_tags"] = [client_error("UnauthorizedOperation", 403)] * 6
+        self.ec2.errors["CreateTags"] = [APIError("UnauthorizedOperation")] * 6
         written = self.batches(6)
         self.ask(written)
         for _ in range(3):
             self.listed()
-        self.assertEqual(len(self.ec2.named("create_tags")), 6)
+        self.assertEqual(len(self.ec2.named("CreateTags")), 6)
         self.one_each(written)
         self.clock.advance(NOT_ASKED)
         self.listed()
-        self.assertEqual(len(self.ec2.named("create_tags")), 12)
+        self.assertEqual(len(self.ec2.named("CreateTags")), 12)
 
     def test_tags_are_tried_again(self):
-        self.ec2.errors["create_tags"] = [client_error("InternalError", 500)] * 3
+        self.ec2.errors["CreateTags"] = [APIError("InternalError")] * 3
         written = self.batches(6)
         self.ask(written)
         for _ in range(4):
@@ -205,7 +205,7 @@ class Lacks(BatchCase):
     def test_what_batches_are_refused_goes_one_by_one(self):
         """A role of before has no right to their tag, and a quota may count the whole."""
         for code in ("UnauthorizedOperation", "VcpuLimitExceeded"):
-            self.ec2.errors["run_instances"] = [client_error(code)] * 6
+            self.ec2.errors["RunInstances"] = [APIError(code)] * 6
             went = self.ask(self.batches(6))
             # It is no refusal: one by one they may be launched.
             self.ec2.errors.clear()
@@ -217,7 +217,7 @@ class Lacks(BatchCase):
 
 class Unanswered(BatchCase):
     def lost(self):
-        self.ec2.lost["run_instances"] = [no_answer() for _ in range(3)]
+        self.ec2.lost["RunInstances"] = [no_answer() for _ in range(3)]
 
     def test_asked_again(self):
         self.lost()
@@ -283,7 +283,7 @@ class Unanswered(BatchCase):
         written = self.batches(6)
         self.ask(written)
         self.ec2.become("i-1", "terminated")
-        self.ec2.forget_tokens()
+        self.ec2.tokens.forget()
         self.ec2.unlisted = {"i-2"}
         successor = self.controller(subnet_ids=self.subnets)
         successor.know_strategies(written, set(written))
@@ -298,7 +298,7 @@ class Unanswered(BatchCase):
     def test_a_lack_after_a_call_without_an_answer(self):
         """The call may still be carried out, so they do not fail before that is settled, even if
         one of them is not wanted any more."""
-        self.ec2.errors["run_instances"] = [no_answer() for _ in range(3)]
+        self.ec2.errors["RunInstances"] = [no_answer() for _ in range(3)]
         first, *others = self.batches(6)
         self.ask([first, *others])
         self.successResultOf(self.end(first))
@@ -326,7 +326,7 @@ class Unanswered(BatchCase):
             if lost:
                 self.lost()
             else:
-                self.ec2.errors["run_instances"] = [no_answer() for _ in range(3)]
+                self.ec2.errors["RunInstances"] = [no_answer() for _ in range(3)]
             written = self.batches(6)
             self.ask(written)
             launched = len(self.ec2.instances)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from botocore.exceptions import EndpointConnectionError
 from twisted.internet.defer import CancelledError
 
 from bbs.core.batching import GATHER
@@ -11,21 +10,23 @@ from bbs.scaling.ec2.launch_request import Basis, volumes
 from bbs.scaling.ec2.launches import SETTLES
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
 from tests.scaling.ec2.case import ProviderCase, no_answer, no_capacity
-from tests.scaling.ec2.tools import FLEET_ID, client_error
+from tests.scaling.ec2.tools import FLEET_ID
+from tests.standins.ec2 import APIError
 
 
 class Launching(ProviderCase):
     """`launch`."""
 
     def test_listed(self):
+        asked = self.clock.seconds()
         self.launched()
         told = self.listed()["a"]
         self.assertEqual(
             (told.launch_id, told.host, told.alive, told.instance_id, told.kind, told.launched),
-            ("a", "127.50.0.1", True, "i-1", "t3.micro", 1001.0),
+            ("a", "127.50.0.1", True, "i-1", "t3.micro", asked),
         )
         self.assertEqual(told.detail, "i-1 pending")
-        self.assertEqual(self.ec2.named("run_instances")[0]["UserData"], "data of a")
+        self.assertEqual(self.ec2.named("RunInstances")[0]["UserData"], "data of a")
 
     def test_launched_already(self):
         """What is known to be there is not asked for again."""
@@ -45,9 +46,9 @@ class Launching(ProviderCase):
         """The image is described once, whatever is launched."""
         for launch_id in "abc":
             self.launched(launch_id)
-        self.assertEqual(self.ec2.named("describe_images"), [{"ImageIds": ["ami-1"]}])
+        self.assertEqual(self.ec2.named("DescribeImages"), [{"ImageIds": ["ami-1"]}])
         (volume,) = volumes(Basis({}, self.ec2.images[0]))
-        for parameters in self.ec2.named("run_instances"):
+        for parameters in self.ec2.named("RunInstances"):
             self.assertEqual(parameters["BlockDeviceMappings"], [volume])
 
     def test_no_image(self):
@@ -59,62 +60,62 @@ class Launching(ProviderCase):
 
     def test_lost_answers(self):
         """However often the answer is lost, there is one instance."""
-        self.ec2.lost["run_instances"] = [no_answer() for _ in range(2)]
+        self.ec2.lost["RunInstances"] = [no_answer() for _ in range(2)]
         self.launched()
         self.assertEqual(len(self.alive()), 1)
 
     def test_unclear(self):
         """When EC2 cannot be heard it is not said that nothing was launched; asked again, it turns
         out."""
-        self.ec2.lost["run_instances"] = [no_answer() for _ in range(3)]
+        self.ec2.lost["RunInstances"] = [no_answer() for _ in range(3)]
         self.failureResultOf(self.launch(), ProviderUnavailable)
         self.launched()
         self.assertEqual(len(self.alive()), 1)
 
     def test_next_way(self):
         """A type that lacks is tried in the next subnet, then comes the next type."""
-        self.ec2.errors["run_instances"] = [
+        self.ec2.errors["RunInstances"] = [
             no_capacity(),
-            client_error("Unsupported"),
-            client_error("InsufficientFreeAddressesInSubnet"),
+            APIError("Unsupported"),
+            APIError("InsufficientFreeAddressesInSubnet"),
         ]
         self.launched()
         self.assertEqual(
             self.tried(),
             [("t3.micro", "s-1"), ("t3.micro", "s-2"), ("t3.small", "s-1"), ("t3.small", "s-2")],
         )
-        tokens = {parameters["ClientToken"] for parameters in self.ec2.named("run_instances")}
+        tokens = {parameters["ClientToken"] for parameters in self.ec2.named("RunInstances")}
         self.assertEqual(len(tokens), 4)
         self.assertEqual(self.listed()["a"].kind, "t3.small")
 
     def test_no_way(self):
-        self.ec2.errors["run_instances"] = [no_capacity() for _ in range(4)]
+        self.ec2.errors["RunInstances"] = [no_capacity() for _ in range(4)]
         failed = self.failureResultOf(self.launch(), LaunchFailed)
         self.assertNotIsInstance(failed.value, LaunchRefused)
         self.assertIn("InsufficientInstanceCapacity", str(failed.value))
 
     def test_lost_then_no_capacity(self):
         """Before the next way, EC2 is asked for what an earlier try may have launched."""
-        self.ec2.lost["run_instances"] = [no_answer()]
-        self.ec2.errors["run_instances"] = [None, no_capacity()]
+        self.ec2.lost["RunInstances"] = [no_answer()]
+        self.ec2.errors["RunInstances"] = [None, no_capacity()]
         self.launched()
         self.assertEqual(self.alive(), ["i-1"])
         self.assertEqual(len(self.tried()), 2)
 
     def test_lost_and_not_there(self):
         """Not seen is not gone: the next way is taken when it cannot be carried out any more."""
-        self.ec2.errors["run_instances"] = [no_answer(), no_capacity()]
+        self.ec2.errors["RunInstances"] = [no_answer(), no_capacity()]
         self.failureResultOf(self.launch(), ProviderUnavailable)
         self.clock.advance(SETTLES)
-        self.ec2.errors["run_instances"] = [no_capacity()]
+        self.ec2.errors["RunInstances"] = [no_capacity()]
         self.launched()
         self.assertEqual(self.tried()[-1], ("t3.micro", "s-2"))
         self.assertEqual(len(self.alive()), 1)
 
     def test_asks_where_it_left_off(self):
         """Asked again after a lost answer, it does not begin with another way."""
-        self.ec2.errors["run_instances"] = [no_capacity()]
-        self.ec2.lost["run_instances"] = [no_answer() for _ in range(3)]
+        self.ec2.errors["RunInstances"] = [no_capacity()]
+        self.ec2.lost["RunInstances"] = [no_answer() for _ in range(3)]
         self.failureResultOf(self.launch(), ProviderUnavailable)
         self.launched()
         self.assertEqual(self.tried(), [("t3.micro", "s-1"), *[("t3.micro", "s-2")] * 4])
@@ -123,17 +124,15 @@ class Launching(ProviderCase):
     def test_asked_again_later(self):
         """What an earlier call may have launched is looked for, though this one's answer is
         clear."""
-        self.ec2.lost["run_instances"] = [no_answer() for _ in range(3)]
+        self.ec2.lost["RunInstances"] = [no_answer() for _ in range(3)]
         self.failureResultOf(self.launch(), ProviderUnavailable)
-        self.ec2.errors["run_instances"] = [no_capacity()]
+        self.ec2.errors["RunInstances"] = [no_capacity()]
         self.launched()
         self.assertEqual(self.alive(), ["i-1"])
 
     def test_throttled(self):
         """Throttled for longer than anybody waits: nothing was launched, and nothing failed."""
-        self.ec2.errors["run_instances"] = [
-            client_error("RequestLimitExceeded", 503) for _ in range(20)
-        ]
+        self.ec2.errors["RunInstances"] = [APIError("RequestLimitExceeded") for _ in range(20)]
         launch = self.provider.launch("a")
         self.clock.pump([0.1] * 160)
         self.failureResultOf(launch, ProviderUnavailable)
@@ -144,7 +143,7 @@ class Launching(ProviderCase):
     def test_refused(self):
         """An operator is told what to do."""
         for code, advice in (("UnauthorizedOperation", "right"), ("VcpuLimitExceeded", "quota")):
-            self.ec2.errors["run_instances"] = [client_error(code)]
+            self.ec2.errors["RunInstances"] = [APIError(code)]
             refused = self.failureResultOf(self.launch(), LaunchRefused)
             self.assertRegex(str(refused.value), f"{code}.*{advice}")
             self.assertNotIn("\n", str(refused.value))
@@ -153,13 +152,13 @@ class Launching(ProviderCase):
     def test_profile_that_spreads_late(self):
         """Launches are not held for it; one that does not exist is for an operator."""
         message = "Value (bbs-app) for parameter iamInstanceProfile.name is invalid"
-        refusal = client_error("InvalidParameterValue", message=message)
-        self.ec2.errors["run_instances"] = [refusal] * 4
+        refusal = APIError("InvalidParameterValue", message=message)
+        self.ec2.errors["RunInstances"] = [refusal] * 4
         launch = self.launch()
         self.clock.pump([1.0] * 12)
         self.successResultOf(launch)
         self.assertEqual(len(self.alive()), 1)
-        self.ec2.errors["run_instances"] = [refusal] * 100
+        self.ec2.errors["RunInstances"] = [refusal] * 100
         launch = self.launch("b")
         self.clock.pump([1.0] * 35)
         refused = self.failureResultOf(launch, LaunchRefused)
@@ -196,7 +195,7 @@ class Launching(ProviderCase):
         self.launched("b", other)
         self.assertEqual(self.alive(), ["i-2"])
         self.successResultOf(self.end("a", other))
-        self.assertEqual(self.ec2.named("terminate_instances"), [])
+        self.assertEqual(self.ec2.named("TerminateInstances"), [])
 
     def test_token_ended_is_told(self):
         """What EC2 then shows of it says more; what it does not show is forgotten after a while."""
@@ -218,7 +217,7 @@ class Launching(ProviderCase):
         and can be ended."""
         self.launched()
         self.ec2.become("i-1", "terminated")
-        self.ec2.forget_tokens()
+        self.ec2.tokens.forget()
         self.ec2.hidden = {"i-1"}
         other = self.controller()
         self.launched("a", other)
@@ -239,7 +238,7 @@ class Launching(ProviderCase):
 
     def test_successor(self):
         """A controller that knows nothing asks again under the same token."""
-        self.ec2.lost["run_instances"] = [no_answer() for _ in range(3)]
+        self.ec2.lost["RunInstances"] = [no_answer() for _ in range(3)]
         self.failureResultOf(self.launch(), ProviderUnavailable)
         self.launched("a", self.controller())
         self.assertEqual(len(self.alive()), 1)
@@ -255,15 +254,15 @@ class Launching(ProviderCase):
         for launch in launches:
             self.successResultOf(launch)
         self.assertEqual(self.alive(), ["i-1", "i-2", "i-3", "i-4"])
-        self.assertEqual(len(self.ec2.named("describe_instances")), 1)
+        self.assertEqual(len(self.ec2.named("DescribeInstances")), 1)
         self.clock.advance(10)
         self.launched("e")
-        self.assertEqual(len(self.ec2.named("describe_instances")), 1)
+        self.assertEqual(len(self.ec2.named("DescribeInstances")), 1)
 
     def test_lists_fail_while_launches_work(self):
         """A controller that can see nothing launches all the same, when it is asked again."""
         successor = self.controller()
-        self.ec2.errors["describe_instances"] = [no_answer() for _ in range(6)]
+        self.ec2.errors["DescribeInstances"] = [no_answer() for _ in range(6)]
         self.failureResultOf(self.launch("a", successor), ProviderUnavailable)
         self.launched("a", successor)
         self.assertEqual(self.alive(), ["i-1"])
@@ -293,24 +292,24 @@ class Listing(ProviderCase):
 
     def test_whole_fleet(self):
         """All pages, of this fleet alone."""
-        self.ec2.page = 2
+        self.ec2.most["DescribeInstances"] = 2
         for launch_id in "abcde":
             self.ec2.launch(launch_id)
         self.ec2.launch("f", fleet_id="f" * 16)
         self.assertEqual(set(self.listed()), set("abcde"))
-        calls = self.ec2.named("describe_instances")
+        calls = self.ec2.named("DescribeInstances")
         self.assertEqual(len(calls), 3)
         self.assertEqual(calls[0]["Filters"], [{"Name": "tag:bbs:fleet-id", "Values": [FLEET_ID]}])
 
     def test_shorter_pages_while_they_are_not_answered(self):
-        self.ec2.errors["describe_instances"] = [no_answer() for _ in range(6)]
+        self.ec2.errors["DescribeInstances"] = [no_answer() for _ in range(6)]
         for _ in range(2):
             failing = self.provider.list()
             self.clock.pump([GATHER, 0.05, 0.1, GATHER])
             self.failureResultOf(failing, ProviderUnavailable)
         self.listed()
         self.listed()
-        asked = [each["MaxResults"] for each in self.ec2.named("describe_instances")]
+        asked = [each["MaxResults"] for each in self.ec2.named("DescribeInstances")]
         self.assertEqual(asked, [1000] * 3 + [500] * 3 + [250, 500])
 
     def test_states(self):
@@ -330,13 +329,12 @@ class Listing(ProviderCase):
             self.assertEqual(told.detail, f"i-{number + 1} {state}: Server.SpotInstanceTermination")
 
     def test_no_address_yet(self):
-        self.ec2.instances[self.ec2.launch("a")]["PrivateIpAddress"] = ""
+        self.ec2.instances[self.ec2.launch("a")].address = ""
         self.assertIs(self.listed()["a"].host, None)
 
     def test_untagged(self):
         """An instance with the fleet's tag and no launch's is somebody's own affair."""
-        tags = self.ec2.instances[self.ec2.launch("a")]["Tags"]
-        tags.remove({"Key": "bbs:launch", "Value": "a"})
+        self.ec2.untagged = {self.ec2.launch("a"): {"bbs:launch"}}
         self.assertEqual(self.listed(), {})
 
     def test_not_shown_yet(self):
@@ -367,11 +365,8 @@ class Listing(ProviderCase):
         self.assertEqual(len(self.ec2.calls), 1)
 
     def test_unavailable(self):
-        for error in (
-            EndpointConnectionError(endpoint_url="http://h", error="refused"),
-            client_error("UnauthorizedOperation", 403),
-        ):
-            self.ec2.errors["describe_instances"] = [error, error, error]
+        for error in (no_answer(), APIError("UnauthorizedOperation")):
+            self.ec2.errors["DescribeInstances"] = [error, error, error]
             listed = self.provider.list()
             self.clock.pump([0.05, 0.1])
             self.failureResultOf(listed, ProviderUnavailable)
@@ -396,7 +391,7 @@ class Listing(ProviderCase):
         """It is tried with the next list."""
         for launch_id in "aa":
             self.ec2.launch(launch_id)
-        self.ec2.errors["terminate_instances"] = [client_error("OperationNotPermitted")]
+        self.ec2.errors["TerminateInstances"] = [APIError("OperationNotPermitted")]
         self.listed()
         self.assertEqual(len(self.alive()), 2)
         self.listed()
@@ -479,9 +474,9 @@ class Tags(ProviderCase):
         self.successResultOf(self.end())
         for tags in (self.ALL, self.ALL - {"bbs:fleet-id"}, frozenset()):
             self.ec2.untagged = {"i-1": {*tags}}
-            self.ec2.frozen = {"i-1": "running"}
+            self.ec2.said = {"i-1": {"State": {"Name": "running"}}}
             self.assertFalse(self.listed()["a"].alive)
-        self.ec2.frozen.clear()
+        self.ec2.said.clear()
         self.ec2.become("i-1", "terminated", "User initiated")
         self.ec2.untagged = {"i-1": {"bbs:launch"}}
         self.assertEqual(self.listed()["a"].detail, "i-1 terminated: User initiated")
@@ -507,7 +502,7 @@ class Fleets(ProviderCase):
         for provider, launch_id in ((self.provider, "b"), (other, "a")):
             self.successResultOf(self.end(launch_id, provider))
         self.assertEqual(len(self.alive()), 2)
-        self.assertEqual(self.ec2.named("terminate_instances"), [])
+        self.assertEqual(self.ec2.named("TerminateInstances"), [])
 
     def test_under_another_id(self):
         """What a copy launched that was adopted then is the fleet's as well; it launches under the
@@ -551,7 +546,7 @@ class Fleets(ProviderCase):
         self.ec2.launch("a", fleet_id="")
         self.assertEqual(self.listed(), {})
         self.successResultOf(self.end())
-        self.assertEqual(self.ec2.named("terminate_instances"), [])
+        self.assertEqual(self.ec2.named("TerminateInstances"), [])
 
     def test_without_id(self):
         """Instances from before fleets had ids are not looked at, unless there may be some."""
@@ -615,16 +610,18 @@ class Ending(ProviderCase):
         self.launched()
         self.assertIs(self.successResultOf(self.end()), None)
         self.assertEqual(self.alive(), [])
-        self.assertEqual(self.listed()["a"].detail, "i-1 shutting-down: User initiated")
+        self.assertRegex(
+            self.listed()["a"].detail, "^i-1 shutting-down: User initiated .* shutdown$"
+        )
         self.successResultOf(self.end())
-        self.assertEqual(len(self.ec2.named("terminate_instances")), 1)
+        self.assertEqual(len(self.ec2.named("TerminateInstances")), 1)
 
     def test_stays_ended(self):
         """A description that is behind brings nothing back to life."""
         self.launched()
         self.listed()
         self.successResultOf(self.end())
-        self.ec2.frozen = {"i-1": "running"}
+        self.ec2.said = {"i-1": {"State": {"Name": "running"}}}
         self.clock.advance(1000)
         self.assertFalse(self.listed()["a"].alive)
         self.ec2.hidden = {"i-1"}
@@ -640,7 +637,7 @@ class Ending(ProviderCase):
         for end in ends:
             self.successResultOf(end)
         self.assertEqual(
-            self.ec2.named("terminate_instances"), [{"InstanceIds": ["i-1", "i-2", "i-3"]}]
+            self.ec2.named("TerminateInstances"), [{"InstanceIds": ["i-1", "i-2", "i-3"]}]
         )
 
     def test_looked_for(self):
@@ -653,7 +650,7 @@ class Ending(ProviderCase):
             self.successResultOf(end)
         self.assertEqual(self.alive(), [])
         self.assertEqual(
-            [call["Filters"][1] for call in self.ec2.named("describe_instances")],
+            [call["Filters"][1] for call in self.ec2.named("DescribeInstances")],
             [{"Name": "tag:bbs:launch", "Values": ["a", "b", "x"]}],
         )
 
@@ -661,7 +658,7 @@ class Ending(ProviderCase):
         """One that an operator stopped is ended too: it costs."""
         self.ec2.become(self.ec2.launch("a"), "stopped")
         self.successResultOf(self.end())
-        self.assertEqual(self.ec2.instances["i-1"]["State"]["Name"], "shutting-down")
+        self.assertEqual(self.ec2.instances["i-1"].state, "shutting-down")
 
     def test_two_of_one_launch(self):
         for launch_id in "aa":
@@ -671,7 +668,7 @@ class Ending(ProviderCase):
 
     def test_lost_answer(self):
         self.launched()
-        self.ec2.lost["terminate_instances"] = [no_answer()]
+        self.ec2.lost["TerminateInstances"] = [no_answer()]
         end = self.end()
         self.clock.advance(0.05)
         self.successResultOf(end)
@@ -693,8 +690,8 @@ class Ending(ProviderCase):
         """One that may not be ended keeps only itself from ending."""
         for launch_id in "ab":
             self.launched(launch_id)
-        refusal = client_error("OperationNotPermitted")
-        self.ec2.errors["terminate_instances"] = [refusal, refusal]
+        refusal = APIError("OperationNotPermitted")
+        self.ec2.errors["TerminateInstances"] = [refusal, refusal]
         ends = [self.provider.terminate(launch_id) for launch_id in "ab"]
         self.clock.advance(GATHER)
         self.failureResultOf(ends[0], ProviderUnavailable)
@@ -727,7 +724,7 @@ class Ending(ProviderCase):
 
     def test_unavailable(self):
         self.launched()
-        self.ec2.errors["terminate_instances"] = [no_answer() for _ in range(3)]
+        self.ec2.errors["TerminateInstances"] = [no_answer() for _ in range(3)]
         end = self.end()
         self.clock.pump([0.05, 0.1])
         self.failureResultOf(end, ProviderUnavailable)

@@ -1,40 +1,25 @@
-"""What the tests of the EC2 provider share: boto3's client, and EC2 itself, as far as they go."""
+"""What the tests of the EC2 provider share: EC2 in memory, what they plant, a client."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from bbs.scaling.ec2 import errors
 from bbs.scaling.ec2.client import EC2Client, IApi
-from bbs.scaling.ec2.errors import judge, no_answer
-
-
-def client_error(code: str, status: int = 400, message: str = "because") -> ClientError:
-    """What botocore raises for an error in an answer."""
-    return ClientError(
-        {
-            "Error": {"Code": code, "Message": message},
-            "ResponseMetadata": {
-                "HTTPStatusCode": status,
-                "RequestId": "r",
-                "HostId": "h",
-                "HTTPHeaders": {},
-                "RetryAttempts": 0,
-            },
-        },
-        "RunInstances",
-    )
-
+from tests.standins.ec2 import EC2, NO_TEMPLATE, Answer, APIError, Asked, no_instance
+from tests.standins.instances import Instance
 
 FLEET_ID = "0123456789abcdef"
+
+
+class NoAnswer(Exception):
+    """EC2 is not heard."""
 
 
 class Threads:
@@ -64,315 +49,121 @@ class Threads:
         maybeDeferred(work).addBoth(done.callback)
 
 
-class MemoryEC2:
-    """Stands for boto3's client: EC2 in memory, which knows its tokens.
+class MemoryEC2(EC2[Instance]):
+    """EC2 as a test has it: nothing lags, and what goes wrong is what the test plants.
 
-    `errors` has, by method, what is raised instead of answers, in turn; an `Exception` in `lost` is
-    raised although the call was carried out. `hidden`: ids that are not there for calls.
-    `unlisted`: ids that are not described, and are there. `untagged`: the tags that descriptions
-    lack, by id. `frozen`: what is described in place of
-    the truth, by id. `heeds`: whether descriptions are of what was asked for alone.
+    Instances stay in their states until the test has them `become` others. `errors` has, by action,
+    what is raised instead of answers, in turn; an `Exception` in `lost` is raised although the call
+    was carried out. `hidden`: ids that are not there for calls. `unlisted`: ids that are not
+    described, and are there. `untagged`: the tags that descriptions lack, by id. `said`: what
+    descriptions say in place of the truth, by id. `heeds`: whether descriptions are of what was
+    asked for alone.
     """
 
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, dict[str, Any]]] = []
+    def __init__(self, clock: Any) -> None:
+        super().__init__(clock)
+        self.calls: list[tuple[str, Asked]] = []
         self.errors: dict[str, list[Exception | None]] = {}
         self.lost: dict[str, list[Exception]] = {}
-        self.instances: dict[str, dict[str, Any]] = {}
         self.hidden: set[str] = set()
         self.unlisted: set[str] = set()
         self.untagged: dict[str, set[str]] = {}
+        self.said: dict[str, dict[str, Any]] = {}
         self.heeds = True
-        self.frozen: dict[str, str] = {}
-        self.page = 1000
-        self.images = [
-            {
-                "ImageId": "ami-1",
-                "RootDeviceName": "/dev/xvda",
-                "BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 8}}],
-            }
-        ]
-        self.template: dict[str, Any] = {}
-        """The data of the launch template, of which there is one, in its default version."""
-        self.lacks: set[tuple[str, str | None, bool]] = set()
-        """Where capacity lacks: types, in subnets, as Spot or not."""
+        self.refuses: dict[tuple[str, str | None], str] = {}
+        """How a type in a subnet is refused as Spot."""
         self.room = 1000
         """How many instances one call gets at the most."""
-        self.refuses: dict[tuple[str, str | None], str] = {}
-        """How a fleet's answer refuses a type in a subnet."""
-        self.templates: dict[str, dict[str, Any]] = {}
-        """The parameters of the launch templates that were created, by name."""
         self.is_behind = False
         """Whether CreateFleet knows no template yet."""
-        self._tokens: dict[str, tuple[dict[str, Any], list[str]]] = {}
-        self._fleets: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+        self.most["DescribeLaunchTemplates"] = 3
 
-    def named(self, name: str) -> list[dict[str, Any]]:
-        """The parameters of the calls of a method."""
-        return [parameters for called, parameters in self.calls if called == name]
+    def named(self, action: str) -> list[Asked]:
+        """The parameters of the calls of an action."""
+        return [parameters for called, parameters in self.calls if called == action]
 
     def launch(
         self, launch_id: str, fleet: str = "bbs", kind: str = "t3.micro", fleet_id: str = FLEET_ID
     ) -> str:
         """An instance that somebody else launched; its id. One from before fleets had ids: `""`."""
-        number = len(self.instances) + 1
-        id = f"i-{number}"
-        self.instances[id] = {
-            "InstanceId": id,
+        tags = {"bbs:fleet": fleet, "bbs:launch": launch_id, "bbs:fleet-id": fleet_id}
+        told = [{"Key": key, "Value": value} for key, value in tags.items() if value]
+        whole = {
             "InstanceType": kind,
-            "State": {"Name": "pending"},
-            "PrivateIpAddress": f"127.50.0.{number}",
-            "LaunchTime": datetime.fromtimestamp(1000 + number, UTC),
-            "Tags": [
-                {"Key": "bbs:fleet", "Value": fleet},
-                {"Key": "bbs:launch", "Value": launch_id},
-                *([{"Key": "bbs:fleet-id", "Value": fleet_id}] if fleet_id else []),
-            ],
+            "TagSpecifications": [{"ResourceType": "instance", "Tags": told}],
         }
-        return id
+        return self.add(whole).instance_id
 
-    def become(self, id: str, state: str, reason: str = "", **more: Any) -> None:
-        """An instance changes its state."""
-        self.instances[id] |= {"State": {"Name": state}, "StateTransitionReason": reason, **more}
+    def become(self, id: str, state: str, transition: str = "", **said: Any) -> None:
+        """An instance changes its state, and descriptions say so of it."""
+        self.instances[id].becomes(state, self.clock.seconds(), "")
+        self.said[id] = {"StateTransitionReason": transition, **said}
 
-    def forget_tokens(self) -> None:
-        """What was launched is not remembered any more."""
-        self._tokens.clear()
-
-    # boto3's
-
-    def describe_images(self, **parameters: Any) -> Mapping[str, Any]:
-        self._called("describe_images", parameters)
-        return {"Images": self.images}
-
-    def describe_instances(self, **parameters: Any) -> Mapping[str, Any]:
-        self._called("describe_instances", parameters)
-        filters = parameters["Filters"] if self.heeds else ()
-        wanted = {each["Name"]: set(each["Values"]) for each in filters}
-        shown = [
-            instance
-            | ({"State": {"Name": self.frozen[id]}} if id in self.frozen else {})
-            | {"Tags": [t for t in instance["Tags"] if t["Key"] not in self.untagged.get(id, ())]}
-            for id, instance in self.instances.items()
-            if id not in self.hidden | self.unlisted
-        ]
-        found = [
-            instance
-            for instance in shown
-            if all(
-                {
-                    tag["Value"]
-                    for tag in instance["Tags"]
-                    if tag["Key"] == name.removeprefix("tag:")
-                }
-                & values
-                for name, values in wanted.items()
-            )
-        ]
-        start = int(parameters.get("NextToken", 0))
-        page = found[start : start + self.page]
-        more = {"NextToken": str(start + self.page)} if found[start + self.page :] else {}
-        return {"Reservations": [{"Instances": [instance]} for instance in page], **more}
-
-    def run_instances(self, **parameters: Any) -> Mapping[str, Any]:
-        self._called("run_instances", parameters)
-        spot = "InstanceMarketOptions" in parameters
-        subnet = self._subnet(parameters)
-        token = parameters["ClientToken"]
-        if token in self._tokens:
-            before, ids = self._tokens[token]
-            if before != parameters:
-                raise client_error("IdempotentParameterMismatch")
-            if any(self.instances[id]["State"]["Name"] == "terminated" for id in ids):
-                raise client_error("IdempotentInstanceTerminated")
-        elif self._lacks(parameters, subnet, spot):
-            raise client_error("InsufficientInstanceCapacity", 500)
-        else:
-            ids = [
-                self._run(parameters, number, subnet, spot)
-                for number in range(parameters.get("MaxCount", 1))
-            ]
-            self._tokens[token] = dict(parameters), ids
-        self._answer_lost("run_instances")
-        return {"Instances": [self.instances[id] for id in ids]}
-
-    def _lacks(self, parameters: Mapping[str, Any], subnet: str | None, spot: bool) -> bool:
-        pool = parameters["InstanceType"], subnet, spot
-        return pool in self.lacks or parameters.get("MinCount", 1) > self.room
-
-    def _run(
-        self, parameters: Mapping[str, Any], number: int, subnet: str | None, spot: bool
-    ) -> str:
-        tags = {tag["Key"]: tag["Value"] for tag in parameters["TagSpecifications"][0]["Tags"]}
-        id = self.launch(
-            tags.get("bbs:launch", ""),
-            tags["bbs:fleet"],
-            parameters["InstanceType"],
-            tags.get("bbs:fleet-id", ""),
-        )
-        self.instances[id] |= {
-            "AmiLaunchIndex": number,
-            "Tags": list(parameters["TagSpecifications"][0]["Tags"]),
-            **({"SubnetId": subnet} if subnet else {}),
-            **({"InstanceLifecycle": "spot"} if spot else {}),
-        }
-        return id
-
-    def create_tags(self, **parameters: Any) -> Mapping[str, Any]:
-        self._called("create_tags", parameters)
-        for id in parameters["Resources"]:
-            self.instances[id]["Tags"] = [*self.instances[id]["Tags"], *parameters["Tags"]]
-        return {}
-
-    def create_launch_template(self, **parameters: Any) -> Mapping[str, Any]:
-        self._called("create_launch_template", parameters)
-        name = parameters["LaunchTemplateName"]
-        if name in self.templates:
-            raise client_error("InvalidLaunchTemplateName.AlreadyExistsException")
-        self.templates[name] = parameters
-        self._answer_lost("create_launch_template")
-        return {"LaunchTemplate": {"LaunchTemplateName": name}}
-
-    def delete_launch_template(self, **parameters: Any) -> Mapping[str, Any]:
-        self._called("delete_launch_template", parameters)
-        if self.templates.pop(parameters["LaunchTemplateName"], None) is None:
-            raise client_error("InvalidLaunchTemplateName.NotFoundException")
-        return {}
-
-    def describe_launch_templates(self, **parameters: Any) -> Mapping[str, Any]:
-        """Those with the tags that are asked for, three at a time."""
-        self._called("describe_launch_templates", parameters)
-        found = []
-        for name, made in self.templates.items():
-            tags = made["TagSpecifications"][0]["Tags"]
-            held = {(f"tag:{tag['Key']}", tag["Value"]) for tag in tags}
-            held |= {("tag-key", tag["Key"]) for tag in tags}
-            wanted = [{(f["Name"], v) for v in f["Values"]} for f in parameters["Filters"]]
-            if not self.heeds or all(each & held for each in wanted):
-                found.append({"LaunchTemplateName": name, "Tags": tags})
-        start = int(parameters.get("NextToken", 0))
-        more = {"NextToken": str(start + 3)} if found[start + 3 :] else {}
-        return {"LaunchTemplates": found[start : start + 3], **more}
-
-    def create_fleet(self, **parameters: Any) -> Mapping[str, Any]:
-        """The first override that has capacity; asked again, the same answer."""
-        self._called("create_fleet", parameters)
-        before, answer = self._fleets.get(parameters["ClientToken"], (parameters, None))
-        if before != parameters:
-            raise client_error("IdempotentParameterMismatch")
-        if answer is None:
-            answer = self._fleet(parameters)
-            self._fleets[parameters["ClientToken"]] = parameters, answer
-        self._answer_lost("create_fleet")
+    def ask(self, action: str, parameters: Asked) -> Answer:
+        self.calls.append((action, parameters))
+        if error := (self.errors.get(action) or [None]).pop(0):
+            raise error
+        answer = super().ask(action, parameters)
+        if self.lost.get(action):
+            raise self.lost[action].pop(0)
         return answer
 
-    def _fleet(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        errors = []
-        for config in parameters["LaunchTemplateConfigs"]:
-            name = config["LaunchTemplateSpecification"]["LaunchTemplateName"]
-            if name not in self.templates or self.is_behind:
-                raise client_error("InvalidLaunchTemplateName.NotFoundException")
-            data = self.templates[name]["LaunchTemplateData"]
-            for override in config["Overrides"]:
-                kind, subnet = override["InstanceType"], override.get("SubnetId")
-                chosen = {"LaunchTemplateAndOverrides": {"Overrides": override}}
-                if (code := self.refuses.get((kind, subnet))) or (kind, subnet, True) in self.lacks:
-                    code = code or "InsufficientInstanceCapacity"
-                    errors.append({**chosen, "ErrorCode": code, "ErrorMessage": "because"})
-                    continue
-                described = data["TagSpecifications"][0]["Tags"]
-                tags = {tag["Key"]: tag["Value"] for tag in described}
-                id = self.launch(tags["bbs:launch"], tags["bbs:fleet"], kind)
-                self.instances[id] |= {"Tags": described, "InstanceLifecycle": "spot"}
-                self.instances[id] |= {"SubnetId": subnet} if subnet else {}
-                return {
-                    "Errors": errors,
-                    "Instances": [{**chosen, "InstanceIds": [id], "InstanceType": kind}],
-                }
-        return {"Errors": errors, "Instances": []}
+    # EC2's
 
-    def terminate_instances(self, **parameters: Any) -> Mapping[str, Any]:
-        self._called("terminate_instances", parameters)
-        ids = parameters["InstanceIds"]
-        if not all(id in self.instances for id in ids) or self.hidden.intersection(ids):
-            raise client_error("InvalidInstanceID.NotFound")
-        for id in ids:
-            self.become(id, "shutting-down", "User initiated")
-        self._answer_lost("terminate_instances")
-        return {
-            "TerminatingInstances": [
-                {"InstanceId": id, "CurrentState": self.instances[id]["State"]} for id in ids
-            ]
-        }
+    def lack_of(self, kind: str, subnet: str, spot: bool) -> str:
+        refused = self.refuses.get((kind, subnet or None)) if spot else ""
+        return refused or super().lack_of(kind, subnet, spot)
 
-    def _subnet(self, parameters: Mapping[str, Any]) -> str | None:
-        """Where an instance is launched, by what the request and the template say together."""
-        template = self.template if "LaunchTemplate" in parameters else {}
-        interfaces = parameters.get("NetworkInterfaces") or template.get("NetworkInterfaces")
-        groups = parameters.get("SecurityGroupIds") or template.get("SecurityGroupIds")
-        if interfaces and (groups or parameters.get("SubnetId")):
-            raise client_error("InvalidParameterCombination")
-        subnet: str | None = (interfaces or [parameters])[0].get("SubnetId")
-        return subnet
+    def run_instances(self, **asked: Any) -> Answer:
+        if asked.get("MinCount", 1) > self.room:
+            raise APIError("InsufficientInstanceCapacity")
+        return super().run_instances(**asked)
 
-    def describe_launch_template_versions(self, **parameters: Any) -> Mapping[str, Any]:
-        self._called("describe_launch_template_versions", parameters)
-        version = {"VersionNumber": 1, "LaunchTemplateData": dict(self.template)}
-        return {"LaunchTemplateVersions": [version]}
+    def find_template(self, name: str) -> Asked:
+        if self.is_behind:
+            raise APIError(NO_TEMPLATE)
+        return super().find_template(name)
 
-    def stop_instances(self, **parameters: Any) -> Mapping[str, Any]:
-        return self._changed("stop_instances", parameters, ("running",), "stopping")
+    def listed(self) -> list[tuple[Instance, float]]:
+        away = self.hidden | self.unlisted
+        return [each for each in super().listed() if each[0].instance_id not in away]
 
-    def start_instances(self, **parameters: Any) -> Mapping[str, Any]:
-        return self._changed("start_instances", parameters, ("stopped",), "pending")
+    def _described(self, instance: Instance, moment: float) -> Answer:
+        id = instance.instance_id
+        described = {**super()._described(instance, moment), **self.said.get(id, {})}
+        lacks = self.untagged.get(id, ())
+        return described | {"Tags": [t for t in described["Tags"] if t["Key"] not in lacks]}
 
-    def _changed(
-        self, name: str, parameters: dict[str, Any], states: tuple[str, ...], to: str
-    ) -> Mapping[str, Any]:
-        self._called(name, parameters)
-        ids = parameters["InstanceIds"]
-        if any(self.instances[id]["State"]["Name"] not in (*states, to) for id in ids):
-            raise client_error("IncorrectInstanceState")
-        for id in ids:
-            self.become(id, to)
-        key = "StoppingInstances" if to == "stopping" else "StartingInstances"
-        return {
-            key: [{"InstanceId": id, "CurrentState": self.instances[id]["State"]} for id in ids]
-        }
+    def _named(self, ids: Sequence[str]) -> list[Instance]:
+        for id in self.hidden.intersection(ids):
+            raise no_instance(id)
+        return super()._named(ids)
 
-    def _called(self, name: str, parameters: dict[str, Any]) -> None:
-        self.calls.append((name, parameters))
-        error = (self.errors.get(name) or [None]).pop(0)
-        if error:
-            raise error
-
-    def _answer_lost(self, name: str) -> None:
-        if self.lost.get(name):
-            raise self.lost[name].pop(0)
+    def _passes(self, described: Answer, filters: Sequence[Asked]) -> bool:
+        return super()._passes(described, filters if self.heeds else [])
 
 
 @implementer(IApi)
 class MemoryApi(Service):
-    """Asks what stands for boto3's client, one method for each action, in pools of threads.
+    """Asks what stands for EC2, in pools of threads.
 
     `has_credentials`: whether they have come.
 
+    :param carry_out: the answer to an action with parameters.
     :param pool: the pool for an action.
     """
 
     has_credentials = True
 
-    def __init__(self, make_client: Callable[[], Any], pool: Callable[[str], Any]) -> None:
-        self._make_client = make_client
+    def __init__(self, carry_out: Callable[..., Any], pool: Callable[[str], Any]) -> None:
+        self._carry_out = carry_out
         self._pool = pool
 
     def ready(self, action: str) -> Deferred[None]:
         return succeed(None) if self.has_credentials else Deferred()
 
     def ask(self, action: str, parameters: Mapping[str, Any]) -> Deferred[Any]:
-        name = re.sub("(?<!^)(?=[A-Z])", "_", action).lower()
-        work = getattr(self._make_client(), name)
-        answer: Deferred[Any] = self._pool(action).run(lambda: work(**parameters))
+        answer: Deferred[Any] = self._pool(action).run(self._carry_out, action, parameters)
         return answer.addErrback(lambda failure: self._judged(action, failure))
 
     def stopService(self) -> Deferred[None]:
@@ -381,12 +172,10 @@ class MemoryApi(Service):
 
     def _judged(self, action: str, failure: Failure) -> Failure:
         error: Any = failure.value
-        if isinstance(error, ClientError):
-            said, metadata = error.response["Error"], error.response["ResponseMetadata"]
-            status = metadata["HTTPStatusCode"]
-            return Failure(judge(action, said["Code"], said["Message"], status))
-        if isinstance(error, HTTPClientError | ConnectionError):
-            return Failure(no_answer(action, type(error).__name__))
+        if isinstance(error, APIError):
+            return Failure(errors.judge(action, error.code, error.message, error.status))
+        if isinstance(error, NoAnswer):
+            return Failure(errors.no_answer(action, "NoAnswer"))
         return failure
 
 
@@ -403,7 +192,7 @@ def client_of(test: Any, clock: Any, ec2: MemoryEC2, eager: bool = True) -> EC2C
         ]
         return pool
 
-    test.api = MemoryApi(lambda: ec2, pool_of)
+    test.api = MemoryApi(ec2.ask, pool_of)
     client = EC2Client(clock, test.api, jitter=lambda: 1.0)
     client.startService()
     return client

@@ -9,7 +9,7 @@ from zope.interface.verify import verifyObject
 from bbs.scaling.ec2.launches import SETTLES
 from bbs.scaling.interfaces import IHasStrategies, ProviderUnavailable
 from tests.scaling.ec2.case import ProviderCase, no_answer, no_capacity
-from tests.scaling.ec2.tools import client_error
+from tests.standins.ec2 import APIError
 
 A1, A2 = "t3.micro in s-1", "t3.micro in s-2"
 
@@ -35,7 +35,7 @@ class HandedOn(ProviderCase):
 
     def lost(self):
         """The next call is carried out, and no try of it is answered."""
-        self.ec2.lost["run_instances"] = [no_answer() for _ in range(3)]
+        self.ec2.lost["RunInstances"] = [no_answer() for _ in range(3)]
 
     def test_by_its_second_way(self):
         """The first has capacity again, and no description has the instance yet."""
@@ -59,7 +59,7 @@ class HandedOn(ProviderCase):
         self.failureResultOf(self.launch("a"), ProviderUnavailable)
         self.ec2.hidden = {"i-1"}
         successor = self.controller()
-        self.ec2.instances[self.ec2.launch("x")]["SubnetId"] = "s-1"
+        self.ec2.instances[self.ec2.launch("x")].subnet_id = "s-1"
         self.listed(successor)
         successor.know_strategies(self.written, {"a"})
         self.launched("a", successor)
@@ -81,7 +81,7 @@ class HandedOn(ProviderCase):
         successor = self.successor()
         self.ec2.calls.clear()
         self.launched("a", successor)
-        self.assertEqual(self.ec2.named("describe_instances"), [])
+        self.assertEqual(self.ec2.named("DescribeInstances"), [])
         self.assertEqual(self.tried(), [("t3.micro", "s-2")])
 
     def test_a_way_that_is_none_any_more(self):
@@ -111,7 +111,7 @@ class HandedOn(ProviderCase):
         self.assertEqual(self.tried(), [])
 
     def test_who_may_still_be_carried_out_keeps_the_next_way_waiting(self):
-        self.ec2.errors["run_instances"] = [no_answer() for _ in range(3)]
+        self.ec2.errors["RunInstances"] = [no_answer() for _ in range(3)]
         self.failureResultOf(self.launch("a"), ProviderUnavailable)
         self.ec2.lacks = {("t3.micro", "s-1", False)}
         failed = self.failureResultOf(self.launch("a"), ProviderUnavailable)
@@ -136,7 +136,7 @@ class HandedOn(ProviderCase):
         self.assertEqual(self.provider.choose_strategies(1), [A2])
         self.provider.forget_strategies()
         self.assertEqual(self.provider.choose_strategies(1), [A1])
-        self.ec2.errors["run_instances"] = [client_error("VcpuLimitExceeded"), no_capacity()]
+        self.ec2.errors["RunInstances"] = [APIError("VcpuLimitExceeded"), no_capacity()]
         self.failureResultOf(self.launch("b"), Exception)
         self.provider.forget_strategies({"c"})
         self.assertEqual(self.provider.choose_strategies(1), [A1])

@@ -27,7 +27,7 @@ from bbs.scaling.ec2.spot_fleet import (
 from bbs.scaling.ec2.throttle import NOT_ASKED
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
 from tests.scaling.ec2.case import CONFIG, ProviderCase, no_answer
-from tests.scaling.ec2.tools import client_error
+from tests.standins.ec2 import APIError
 
 A1, A2, B1, B2 = strategies(CONFIG)
 
@@ -117,7 +117,7 @@ class Balance(ProviderCase):
         self.assertEqual(self.tried()[-1], ("t3.micro", "s-2"))
 
     def test_what_others_launched_counts(self):
-        self.ec2.instances[self.ec2.launch("x")]["SubnetId"] = "s-1"
+        self.ec2.instances[self.ec2.launch("x")].subnet_id = "s-1"
         self.listed()
         self.launched()
         self.assertEqual(self.tried(), [("t3.micro", "s-2")])
@@ -169,7 +169,7 @@ class Balance(ProviderCase):
     def test_successor_begins_alike(self):
         """A successor that sees the same instances asks under the same token."""
         self.launched("a")
-        self.ec2.lost["run_instances"] = [no_answer() for _ in range(3)]
+        self.ec2.lost["RunInstances"] = [no_answer() for _ in range(3)]
         self.failureResultOf(self.launch("b"), ProviderUnavailable)
         self.ec2.hidden = {"i-2"}
         successor = self.controller()
@@ -184,7 +184,7 @@ class Quotas(ProviderCase):
     STANDARD = "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances (L-1216C47A)"
 
     def reached(self, *codes):
-        self.ec2.errors["run_instances"] = [client_error(code) for code in codes]
+        self.ec2.errors["RunInstances"] = [APIError(code) for code in codes]
 
     def test_other_family(self):
         """It is asked for at once, and no type of the first in any subnet for a while."""
@@ -205,9 +205,7 @@ class Quotas(ProviderCase):
             self.ec2.calls.clear()
             self.reached(code)
             self.launched(code, spot)
-            markets = [
-                "InstanceMarketOptions" in asked for asked in self.ec2.named("run_instances")
-            ]
+            markets = ["InstanceMarketOptions" in asked for asked in self.ec2.named("RunInstances")]
             self.assertEqual(markets, [True, False])
 
     def test_nothing_is_left(self):
@@ -233,7 +231,7 @@ class Quotas(ProviderCase):
         self.ec2.become("i-1", "stopped")
         for provider in (mixed, alone):
             self.listed(provider)
-            self.ec2.errors["start_instances"] = [client_error("VcpuLimitExceeded")]
+            self.ec2.errors["StartInstances"] = [APIError("VcpuLimitExceeded")]
             start = provider.start("a")
             self.clock.pump([GATHER] * 3)
             failed = self.failureResultOf(start, LaunchFailed)
@@ -245,7 +243,7 @@ class Quotas(ProviderCase):
         """That is no refusal, and the quota is named all the same."""
         self.ec2.lacks = {("t3.micro", "s-1", True)}
         spot = self.controller(spot=True, subnet_ids=("s-1",), instance_type=("t3.micro",))
-        self.ec2.errors["run_instances"] = [None, client_error("VcpuLimitExceeded")]
+        self.ec2.errors["RunInstances"] = [None, APIError("VcpuLimitExceeded")]
         failed = self.failureResultOf(self.launch("a", spot), LaunchFailed)
         self.assertNotIsInstance(failed.value, LaunchRefused)
         self.assertIn(self.STANDARD, str(failed.value))
@@ -266,7 +264,7 @@ class SpotCase(ProviderCase):
                 parameters["SubnetId"],
                 "InstanceMarketOptions" in parameters,
             )
-            for parameters in self.ec2.named("run_instances")
+            for parameters in self.ec2.named("RunInstances")
         ]
 
 
@@ -275,8 +273,8 @@ class Spot(SpotCase):
 
     def setUp(self):
         super().setUp()
-        denied = client_error("UnauthorizedOperation", 403)
-        self.ec2.errors["create_launch_template"] = [denied for _ in range(9)]
+        denied = APIError("UnauthorizedOperation")
+        self.ec2.errors["CreateLaunchTemplate"] = [denied for _ in range(9)]
 
     def test_first(self):
         self.launched("a", self.spot)
@@ -303,7 +301,7 @@ class Spot(SpotCase):
         self.ec2.lacks = {way._replace(spot=True) for way in ways}
         self.launched("a", self.spot)
         self.assertEqual(self.asked(), [*(way._replace(spot=True) for way in ways), ways[0]])
-        tokens = {parameters["ClientToken"] for parameters in self.ec2.named("run_instances")}
+        tokens = {parameters["ClientToken"] for parameters in self.ec2.named("RunInstances")}
         self.assertEqual(len(tokens), 5)
         self.clock.advance(10)  # The gate of launches lets so many through.
         self.launched("b", self.spot)
@@ -311,10 +309,10 @@ class Spot(SpotCase):
 
     def test_price(self):
         """A price that is too low is a lack of capacity, of this type in this subnet."""
-        self.ec2.errors["run_instances"] = [client_error("SpotMaxPriceTooLow")]
+        self.ec2.errors["RunInstances"] = [APIError("SpotMaxPriceTooLow")]
         self.launched("a", self.spot)
         self.assertEqual(self.asked()[-1], LaunchStrategy("t3.micro", "s-2", spot=True))
-        self.assertEqual(self.ec2.named("create_fleet"), [])
+        self.assertEqual(self.ec2.named("CreateFleet"), [])
 
     def test_no_spot_at_all(self):
         """Where the account has no Spot, or no more of it, no other Spot is asked for."""
@@ -324,12 +322,12 @@ class Spot(SpotCase):
         ):
             provider = self.controller(spot=True)
             self.ec2.calls.clear()
-            self.ec2.errors["run_instances"] = [client_error(code)]
+            self.ec2.errors["RunInstances"] = [APIError(code)]
             self.launched(code[:9], provider)
             self.assertEqual([way.spot for way in self.asked()], [True, False])
 
     def test_neither(self):
-        self.ec2.errors["run_instances"] = [client_error("MaxSpotInstanceCountExceeded")]
+        self.ec2.errors["RunInstances"] = [APIError("MaxSpotInstanceCountExceeded")]
         self.ec2.lacks = {*strategies(CONFIG)}
         failed = self.failureResultOf(self.launch("a", self.spot), LaunchFailed)
         self.assertNotIsInstance(failed.value, LaunchRefused)
@@ -375,7 +373,7 @@ class Fleets(SpotCase):
                 for config in asked["LaunchTemplateConfigs"]
                 for override in config["Overrides"]
             ]
-            for asked in self.ec2.named("create_fleet")
+            for asked in self.ec2.named("CreateFleet")
         ]
 
     def test_the_best_of_a_subnet(self):
@@ -384,7 +382,7 @@ class Fleets(SpotCase):
         provider = self.provider_that_writes()
         self.launched("a", provider)
         self.assertEqual(self.pools_asked(), [[("t3.micro", "s-1"), ("t3.small", "s-1")]])
-        [asked] = self.ec2.named("create_fleet")
+        [asked] = self.ec2.named("CreateFleet")
         self.assertEqual(
             {
                 key: asked[key]
@@ -400,7 +398,7 @@ class Fleets(SpotCase):
                 "SpotOptions": {"AllocationStrategy": "price-capacity-optimized"},
             },
         )
-        self.assertEqual(self.ec2.named("run_instances"), [])
+        self.assertEqual(self.ec2.named("RunInstances"), [])
         self.assertEqual(self.ec2.templates, {})
         self.assertEqual(self.of("a", provider), "t3.small in s-1 as Spot")
         self.assertEqual(self.written, {"a": self.FIRST})
@@ -462,11 +460,11 @@ class Fleets(SpotCase):
 
     def test_no_right(self):
         """Pool by pool, which is said once; later it is tried again."""
-        for name in ("create_launch_template", "create_fleet"):
+        for name in ("CreateLaunchTemplate", "CreateFleet"):
             provider = self.controller(spot=True)
             self.refused.clear()
             self.ec2.calls.clear()
-            denied = client_error("UnauthorizedOperation", 403)
+            denied = APIError("UnauthorizedOperation")
             self.ec2.errors[name] = [denied, denied]
             self.launched(f"{name}-1", provider)
             self.launched(f"{name}-2", provider)
@@ -484,12 +482,12 @@ class Fleets(SpotCase):
         """What an answer says that is not about capacity: RunInstances says it as well."""
         self.ec2.refuses = {("t3.micro", "s-1"): "UnauthorizedOperation"}
         self.ec2.refuses[("t3.small", "s-1")] = "UnauthorizedOperation"
-        self.launched("a", self.spot)
+        self.failureResultOf(self.launch("a", self.spot), LaunchRefused)
         self.assertEqual(self.asked(), [LaunchStrategy("t3.micro", "s-1", spot=True)])
         self.assertEqual(len(self.refused), 1)
 
     def lost(self):
-        self.ec2.lost["create_fleet"] = [no_answer() for _ in range(3)]
+        self.ec2.lost["CreateFleet"] = [no_answer() for _ in range(3)]
 
     def test_lost_answer(self):
         """Asked again there is the same instance, also by a successor that no list shows it; the
@@ -535,7 +533,7 @@ class Fleets(SpotCase):
 
     def test_templates_left(self):
         """One that could not be deleted is, after the next fleet."""
-        self.ec2.errors["delete_launch_template"] = [client_error("RequestLimitExceeded", 503)] * 99
+        self.ec2.errors["DeleteLaunchTemplate"] = [APIError("RequestLimitExceeded")] * 99
         self.launched("a", self.spot)
         self.clock.pump([1.0] * 60)
         self.assertEqual([*self.ec2.templates], ["bbs-a-credits"])
@@ -545,14 +543,14 @@ class Fleets(SpotCase):
         self.assertEqual(self.ec2.templates, {})
 
     def test_templates_of_a_fleet_that_is_refused(self):
-        self.ec2.errors["create_fleet"] = [client_error("UnauthorizedOperation", 403)]
+        self.ec2.errors["CreateFleet"] = [APIError("UnauthorizedOperation")]
         self.launched("a", self.spot)
-        self.assertEqual(len(self.ec2.named("create_launch_template")), 1)
+        self.assertEqual(len(self.ec2.named("CreateLaunchTemplate")), 1)
         self.assertEqual(self.ec2.templates, {})
 
     def test_templates_of_a_launch_that_is_given_up(self):
         """While it may be asked for again its template stays."""
-        self.ec2.errors["create_fleet"] = [no_answer() for _ in range(3)]
+        self.ec2.errors["CreateFleet"] = [no_answer() for _ in range(3)]
         self.failureResultOf(self.launch("a", self.spot), ProviderUnavailable)
         self.assertEqual([*self.ec2.templates], ["bbs-a-credits"])
         self.successResultOf(self.end("a", self.spot))
@@ -561,7 +559,7 @@ class Fleets(SpotCase):
     def die(self, launch_id="a", **changes):
         """A controller dies after it has made a launch's template; the template's name."""
         before = {*self.ec2.templates}
-        self.ec2.errors["create_fleet"] = [no_answer() for _ in range(3)]
+        self.ec2.errors["CreateFleet"] = [no_answer() for _ in range(3)]
         dying = self.controller(spot=True, **changes)
         self.failureResultOf(self.launch(launch_id, dying), ProviderUnavailable)
         self.successResultOf(dying.client.stopService())
@@ -585,7 +583,7 @@ class Fleets(SpotCase):
         self.clock.advance(1)
         self.listed(later)
         self.assertEqual(self.ec2.templates, {})
-        self.assertEqual(len(self.ec2.named("describe_launch_templates")), 4)
+        self.assertEqual(len(self.ec2.named("DescribeLaunchTemplates")), 4)
 
     def test_templates_that_are_not_this_fleets(self):
         """Neither by what EC2 describes, nor if it describes others too."""
@@ -612,8 +610,8 @@ class Fleets(SpotCase):
     def test_no_right_to_see_templates(self):
         """That is said once, and launches go on."""
         self.die()
-        denied = client_error("UnauthorizedOperation", 403)
-        self.ec2.errors["describe_launch_templates"] = [denied] * 9
+        denied = APIError("UnauthorizedOperation")
+        self.ec2.errors["DescribeLaunchTemplates"] = [denied] * 9
         later = self.controller(spot=True)
         for _ in range(3):
             self.sweep(later)
@@ -624,7 +622,7 @@ class Fleets(SpotCase):
 
     def test_who_asks_for_no_fleets_looks_for_no_templates(self):
         self.sweep(self.controller())
-        self.assertEqual(self.ec2.named("describe_launch_templates"), [])
+        self.assertEqual(self.ec2.named("DescribeLaunchTemplates"), [])
 
     def test_a_template_that_ec2_does_not_know_yet(self):
         """It is asked again, and neither for other pools nor in ten minutes."""
@@ -639,7 +637,7 @@ class Fleets(SpotCase):
         self.assertEqual((self.asked(), self.refused), ([], []))
         self.assertEqual(self.alive(), ["i-1"])
         self.assertEqual(self.written, {"a": self.FIRST})
-        tokens = {each["ClientToken"] for each in self.ec2.named("create_fleet")}
+        tokens = {each["ClientToken"] for each in self.ec2.named("CreateFleet")}
         self.assertEqual(len(tokens), 1)
 
     def test_an_answer_that_does_not_know_it_yet(self):
@@ -655,7 +653,7 @@ class Fleets(SpotCase):
         for _ in range(2):
             self.failureResultOf(self.launch("a", successor), ProviderUnavailable)
         self.launched("a", successor)
-        tokens = [each["ClientToken"] for each in self.ec2.named("create_fleet")]
+        tokens = [each["ClientToken"] for each in self.ec2.named("CreateFleet")]
         self.assertEqual(tokens[:2], tokens[2:4])
         self.assertEqual(len({*tokens}), 3)
         self.assertEqual((self.asked(), self.refused), ([], []))
@@ -676,11 +674,11 @@ class Fleets(SpotCase):
         self.launched("a", self.controller(spot=True, instance_type=("t3.micro", "m5.large")))
         made = {
             each["LaunchTemplateName"]: each["LaunchTemplateData"]
-            for each in self.ec2.named("create_launch_template")
+            for each in self.ec2.named("CreateLaunchTemplate")
         }
         credits = {name: data.get("CreditSpecification") for name, data in made.items()}
         self.assertEqual(credits, {"bbs-a-credits": {"CpuCredits": "unlimited"}, "bbs-a": None})
-        [asked] = self.ec2.named("create_fleet")
+        [asked] = self.ec2.named("CreateFleet")
         self.assertEqual(
             [
                 (each["LaunchTemplateSpecification"], each["Overrides"])
@@ -718,7 +716,7 @@ class Fleets(SpotCase):
         """The default one is not named, also where EC2 tells of it."""
         provider = self.controller(spot=True, subnet_ids=())
         self.launched("a", provider)
-        self.ec2.instances["i-1"]["SubnetId"] = "s-default"
+        self.ec2.instances["i-1"].subnet_id = "s-default"
         self.listed(provider)
         self.assertEqual(self.of("a", provider), "t3.micro as Spot")
 
@@ -739,12 +737,12 @@ class Templates(ProviderCase):
         for launch_id in "abc":
             self.launched(launch_id, provider)
         self.assertEqual(
-            self.ec2.named("describe_launch_template_versions"),
+            self.ec2.named("DescribeLaunchTemplateVersions"),
             [{"LaunchTemplateName": "bbs", "Versions": ["3"]}],
         )
-        self.assertEqual(self.ec2.named("describe_images"), [{"ImageIds": ["ami-1"]}])
+        self.assertEqual(self.ec2.named("DescribeImages"), [{"ImageIds": ["ami-1"]}])
         wanted = {"LaunchTemplateName": "bbs", "Version": "3"}
-        for parameters in self.ec2.named("run_instances"):
+        for parameters in self.ec2.named("RunInstances"):
             self.assertEqual(parameters["LaunchTemplate"], wanted)
 
     def test_suits(self):
@@ -756,9 +754,7 @@ class Templates(ProviderCase):
                     provider = self.templated(address=address, security_group_ids=groups)
                     self.launched(f"l-{len(self.ec2.calls)}", provider)
         self.assertEqual(len(self.alive()), 18)
-        self.assertEqual(
-            {instance["SubnetId"] for instance in self.ec2.instances.values()}, {"s-1"}
-        )
+        self.assertEqual({instance.subnet_id for instance in self.ec2.instances.values()}, {"s-1"})
 
     def test_changed_under_way(self):
         """A launch that is refused asks for the template again, and is made to suit."""
@@ -767,17 +763,17 @@ class Templates(ProviderCase):
         self.launched("a", provider)
         self.ec2.template = self.INTERFACE
         self.launched("b", provider)
-        self.assertEqual(len(self.ec2.named("describe_launch_template_versions")), 2)
+        self.assertEqual(len(self.ec2.named("DescribeLaunchTemplateVersions")), 2)
         self.assertEqual(len(self.alive()), 2)
 
     def test_refused_for_another_reason(self):
         """Asked for the template again, and it is as before: once, and the launch is refused."""
         self.ec2.template = self.GROUPS
         provider = self.templated()
-        self.ec2.errors["run_instances"] = [client_error("InvalidParameterCombination")]
+        self.ec2.errors["RunInstances"] = [APIError("InvalidParameterCombination")]
         self.failureResultOf(self.launch("a", provider), LaunchRefused)
-        self.assertEqual(len(self.ec2.named("describe_launch_template_versions")), 2)
-        self.assertEqual(len(self.ec2.named("run_instances")), 1)
+        self.assertEqual(len(self.ec2.named("DescribeLaunchTemplateVersions")), 2)
+        self.assertEqual(len(self.ec2.named("RunInstances")), 1)
 
     def test_looked_at_again(self):
         """After some minutes a launch asks anew; where EC2 cannot say it, all is as it was."""
@@ -785,24 +781,24 @@ class Templates(ProviderCase):
         provider = self.templated()
         self.launched("a", provider)
         self.clock.advance(ec2_launches.TEMPLATE_REMEMBERED)
-        self.ec2.errors["describe_launch_template_versions"] = [no_answer() for _ in range(3)]
+        self.ec2.errors["DescribeLaunchTemplateVersions"] = [no_answer() for _ in range(3)]
         self.launched("b", provider)
-        self.assertEqual(len(self.ec2.named("describe_launch_template_versions")), 4)
+        self.assertEqual(len(self.ec2.named("DescribeLaunchTemplateVersions")), 4)
         self.launched("c", provider)
-        self.assertEqual(len(self.ec2.named("describe_launch_template_versions")), 5)
+        self.assertEqual(len(self.ec2.named("DescribeLaunchTemplateVersions")), 5)
 
     def test_misfit(self):
         self.ec2.template = {**self.GROUPS, **self.INTERFACE}
         refused = self.failureResultOf(self.launch("a", self.templated()), LaunchRefused)
         self.assertRegex(str(refused.value), "^the launch template bbs:3: .*move its groups")
-        self.assertEqual(self.ec2.named("run_instances"), [])
+        self.assertEqual(self.ec2.named("RunInstances"), [])
 
     def test_no_template(self):
         for code in (
             "InvalidLaunchTemplateName.NotFoundException",
             "InvalidLaunchTemplateId.VersionNotFound",
         ):
-            self.ec2.errors["describe_launch_template_versions"] = [client_error(code)]
+            self.ec2.errors["DescribeLaunchTemplateVersions"] = [APIError(code)]
             refused = self.failureResultOf(self.launch("a", self.templated()), LaunchRefused)
             self.assertIn("ec2.launch_template", str(refused.value))
 
@@ -810,8 +806,8 @@ class Templates(ProviderCase):
         """Of an image that the Systems Manager names nothing is known: the volume is its own."""
         self.ec2.template = {"ImageId": "resolve:ssm:/images/bbs"}
         self.launched("a", self.templated())
-        self.assertEqual(self.ec2.named("describe_images"), [])
-        self.assertNotIn("BlockDeviceMappings", self.ec2.named("run_instances")[0])
+        self.assertEqual(self.ec2.named("DescribeImages"), [])
+        self.assertNotIn("BlockDeviceMappings", self.ec2.named("RunInstances")[0])
 
     def test_no_image(self):
         self.ec2.template = self.GROUPS

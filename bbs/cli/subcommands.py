@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from importlib import import_module
-from typing import NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import peewee
 
@@ -223,7 +223,13 @@ def run_rule(
 def _run_rule(service: Service, config: Configuration, rule: Callable[[], T]) -> T:
     with connected(config.database.url) as database:
         upgrade(database, service.schema)
+        _tell_settings(database, service, config)
         return carry_out(database, rule)
+
+
+def _tell_settings(database: Any, service: Service, config: Configuration) -> None:
+    """Have rules find the service's sections of the configuration."""
+    database.sections = service.loaded(config.settings)
 
 
 def names(service: Service) -> Sequence[str]:
@@ -246,6 +252,7 @@ def run(part: str, arguments: Sequence[str], program: Program) -> int:
         config = configuration(options.config, options.data, program.name, program.settings)
         with connected(config.database.url) as database:
             upgrade(database, program.service().schema)
+            _tell_settings(database, program.service(), config)
             by = get_operator(f"{program.name} {part}")
             subcommand.run(Operator(config, options, parsers[name], database, by), options)
     except Refusal as error:

@@ -55,11 +55,13 @@ class Incomplete(ClientError):
 
 
 class Refused(ClientError):
-    """The server said no; the request was not carried out. The text is the server's message."""
+    """The server said no; the request was not carried out. The text is the server's message, and
+    `code` says why, for programs; "" from servers of version 0.1.0."""
 
     def __init__(self, reply: ServiceReply) -> None:
         super().__init__(reply.message or "")
         self.reply = reply
+        self.code: str = reply.code or ""
 
 
 class NotSecure(ClientError):

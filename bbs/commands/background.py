@@ -11,7 +11,7 @@ therefore begins with a look at it, in the same transaction, and is refused then
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -25,7 +25,6 @@ from twisted.logger import Logger
 
 from bbs.commands.context import Ask, LoadedExtension, ServerContext
 from bbs.commands.extensions import Every
-from bbs.commands.timers import Timers
 from bbs.core.errors import Unavailable
 from bbs.protocols.commands import Command, Role
 from bbs.protocols.line import IConnection
@@ -47,6 +46,9 @@ STOP_PATIENCE = 5.0  # Seconds for which a server that stops waits for its handl
 
 COMMAND = Command("background", Role.EITHER, listed=False)
 """Stands for the command of an `Ask` that belongs to no request."""
+
+Look = Callable[[Callable[[], bool]], Awaitable[None]]
+"""Carries out what is due, while the function that it gets says that it may go on."""
 
 _log = Logger()
 
@@ -89,7 +91,7 @@ class Scheduler(TwistedService):
     """Runs the handlers in the background and the timers while this server, `me`, holds the lease.
 
     :param jobs: what runs, each with the extension that it belongs to, or None.
-    :param timers: the service's timers; None without any.
+    :param looks: each is called every second, and carries out what is due then.
     :param standby: seconds for which the lease is left to others.
     :param certainly_dead: returns those of some process identities whose processes are dead; called
         on a thread by `in_thread`, as it reads files.
@@ -104,7 +106,7 @@ class Scheduler(TwistedService):
         in_thread: Callable[..., Deferred[Any]],
         certainly_dead: Callable[[Sequence[str]], Collection[str]],
         standby: float = 0.0,
-        timers: Timers | None = None,
+        looks: Sequence[Look] = (),
     ) -> None:
         self._database = home.database
         self._home = replace(home, database=cast("Database", _FencedDatabase(home.database, me)))
@@ -112,14 +114,14 @@ class Scheduler(TwistedService):
         self._me = me
         self._reactor = reactor
         self._in_thread, self._certainly_dead = in_thread, certainly_dead
-        self._standby, self._timers = standby, timers
-        self._has_work = bool(jobs or timers)
+        self._standby, self._looks = standby, looks
+        self._has_work = bool(jobs or looks)
         self._watch = Watch()
         self._next: IDelayedCall | None = None
         self._looking: Deferred[None] | None = None
         self._due: dict[str, IDelayedCall] = {}
         self._running: dict[str, Deferred[Any]] = {}
-        self._timing: Deferred[None] | None = None
+        self._looking_for_due: Deferred[None] | None = None
         self.is_holder = False
 
     def startService(self) -> None:
@@ -141,7 +143,7 @@ class Scheduler(TwistedService):
         self._cancel_all()
 
     async def _finish(self) -> None:
-        others = (self._looking, self._timing)
+        others = (self._looking, self._looking_for_due)
         running = [each for each in (*others, *self._running.values()) if each is not None]
         give_up = self._reactor.callLater(
             STOP_PATIENCE, lambda: [each.cancel() for each in running]
@@ -164,16 +166,23 @@ class Scheduler(TwistedService):
 
     def _looked(self, _: object) -> None:
         self._looking = None
-        if self._timers and self._timing is None and self._may_run():
-            # Beside the looks: many timers may be due, and the lease is to be renewed meanwhile.
-            self._timing = Deferred.fromCoroutine(self._timers.run_due(self._may_run))
-            self._timing.addErrback(
-                lambda failure: _log.failure("looking for timers failed", failure=failure)
+        if self._looks and self._looking_for_due is None and self._may_run():
+            # Much may be due, and the lease is to be renewed meanwhile.
+            self._looking_for_due = Deferred.fromCoroutine(self._carry_out_due())
+            self._looking_for_due.addErrback(
+                lambda failure: _log.failure("looking for what is due failed", failure=failure)
             )
-            self._timing.addCallback(self._timed)
+            self._looking_for_due.addCallback(self._carried_out)
 
-    def _timed(self, _: object) -> None:
-        self._timing = None
+    async def _carry_out_due(self) -> None:
+        try:
+            for look in self._looks:
+                await look(self._may_run)
+        except (Unavailable, CancelledError):
+            return  # The next look is in a second, here or on another server.
+
+    def _carried_out(self, _: object) -> None:
+        self._looking_for_due = None
 
     def _may_run(self) -> bool:
         return bool(self.running and self.is_holder)

@@ -18,6 +18,7 @@ from bbs.core.values import Counter, is_for_threads
 from bbs.protocols.commands import CommandTable
 from bbs.protocols.events import Event
 from bbs.protocols.presentation import is_reference
+from bbs.rules.attendance import Hook
 from bbs.rules.service_admin import OperatorAct, OperatorList
 from bbs.rules.timers import Timed, declare_timer
 from bbs.storage.models import JOB_NAME_LENGTH, MODELS, Table
@@ -98,6 +99,8 @@ class Extension:
         handlers may tell with an `id`.
     :param on_register: as the service's. A refusal that it raises refuses the registration.
     :param on_login: as the service's, with members of the reply to `login` that no other part has.
+    :param on_connect: as the service's; called after that.
+    :param on_disconnect: as the service's; called after that.
     :param on_delete: as the service's; called before that.
     :param sweep: as the service's.
     :param every: its work in the background.
@@ -124,6 +127,8 @@ class Extension:
     feed_events: Sequence[str] = ()
     on_register: Callable[..., object] | None = None
     on_login: OnLogin | None = None
+    on_connect: Hook | None = None
+    on_disconnect: Hook | None = None
     on_delete: Callable[[int], int] | None = None
     sweep: Callable[[float], int] | None = None
     every: Sequence[Every] = ()
@@ -206,7 +211,9 @@ def declare_timers(part: Service | Extension, prefix: str = "") -> None:
 
 def rules_of(part: Service | Extension) -> Sequence[Callable[..., object]]:
     """The rules that a service or an extension has beside those of its commands."""
-    rules = (part.on_register, part.on_login, part.on_delete, part.sweep, part.person)
+    rules: tuple[Callable[..., object] | None, ...]
+    rules = (part.on_register, part.on_login, part.on_connect, part.on_disconnect)
+    rules += (part.on_delete, part.sweep, part.person)
     return [rule for rule in rules if rule is not None]
 
 

@@ -48,6 +48,7 @@ from bbs.protocols.presentation import (
     load,
     to_json,
 )
+from bbs.rules.attendance import Hook, Hooks
 from bbs.rules.service_admin import OperatorAct, OperatorList
 from bbs.rules.timers import Timed
 from bbs.storage.database import is_read_only
@@ -95,6 +96,13 @@ class Service:
         (seconds since the epoch; None if unknown), in the transaction that begins the session.
         Returns members of the reply to `login`, with names that `login` does not use
         (`protocol.md`, section 3).
+    :param on_connect: called with a user's id and the time (seconds since the epoch), in a
+        transaction of its own, when the user connects: begins to listen, and listens nowhere else.
+        If it raises, it is undone, and called again later.
+    :param on_disconnect: in the same way, when the user has listened nowhere for five seconds, or
+        at most 65 seconds after the user's app server was killed, if the user is not back by then.
+        For each user the two are called by turns. Who deletes the account has not gone in this
+        sense.
     :param on_delete: called with the id of a user who deletes the account, each time in a
         transaction of its own, until it returns 0. Each call removes a part of the user's data, if
         there is too much for one transaction. The last transaction removes the account, and foreign
@@ -151,6 +159,8 @@ class Service:
     broadcast: Broadcast | None = None
     on_register: Callable[..., object] | None = None
     on_login: OnLogin | None = None
+    on_connect: Hook | None = None
+    on_disconnect: Hook | None = None
     on_delete: Callable[[int], int] | None = None
     sweep: Callable[[float], int] | None = None
     person: OfPerson | None = None
@@ -303,6 +313,19 @@ class Service:
     def all_lists(self) -> Sequence[OperatorList]:
         """Its lists for operators, and those of its extensions."""
         return [each for part in self.parts for each in part.lists]
+
+    @property
+    def hooks(self) -> Hooks | None:
+        """`on_connect` and `on_disconnect` of it and of its extensions; None without any."""
+        parts = self.parts
+        connect = tuple(each.on_connect for each in parts if each.on_connect is not None)
+        gone = tuple(each.on_disconnect for each in parts if each.on_disconnect is not None)
+        return Hooks(connect, gone) if connect or gone else None
+
+    def loaded(self, section: Callable[[type[Any]], object]) -> Mapping[type[Any], object]:
+        """Its sections of the configuration, and those of its extensions, by the classes that
+        declare them; `section` has the settings that a class declares."""
+        return {each: section(each) for each in self.sections}
 
     @property
     def all_timers(self) -> Mapping[str, Timed]:

@@ -13,7 +13,6 @@ from typing import Any
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from bbs.core.errors import Unavailable
 from bbs.rules import timers
 from bbs.rules.timers import Due, Timed
 from bbs.storage.database import Database
@@ -34,19 +33,15 @@ class Timers:
 
     async def run_due(self, may_go_on: Callable[[], bool]) -> None:
         """Run what is due, one after the other, while `may_go_on` says so."""
-        names = [*self._rules]
-        try:
-            more = True
-            while more:
-                found = await self._database.run(timers.due, self._wall(), names)
-                for each in found:
-                    if not may_go_on():
-                        return
-                    await self._run(each)
-                # One that is set anew for this moment waits for the next look.
-                more = len(found) == timers.AT_ONCE
-        except (Unavailable, CancelledError):
-            return  # The next look is in a second, here or on another server.
+        names, more = [*self._rules], True
+        while more:
+            found = await self._database.run(timers.due, self._wall(), names)
+            for each in found:
+                if not may_go_on():
+                    return
+                await self._run(each)
+            # One that is set anew for this moment waits for the next look.
+            more = len(found) == timers.AT_ONCE
 
     async def _run(self, timer: Due) -> None:
         rule = self._rules[timer.name]

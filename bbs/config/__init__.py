@@ -7,6 +7,7 @@ defaults, and `docs/operating.md` explains them; an installed provider adds a se
 Paths are relative to the working directory of the process.
 """
 
+from bbs.config.kinds import Kind
 from bbs.config.loading import ConfigError, described, load, masked, read, to_toml
 from bbs.config.sections import EC2, App, BrokerConfig, Configuration, Fleet, Limits, Messages
 from bbs.config.settings import setting
@@ -18,6 +19,7 @@ __all__ = [
     "ConfigError",
     "Configuration",
     "Fleet",
+    "Kind",
     "Limits",
     "Messages",
     "described",

@@ -71,15 +71,17 @@ def hidden(kind: Kind[T]) -> Kind[T]:
     return replace(kind, secret=True, masked=lambda value: value and "***")
 
 
-def whole(at_least: float = -inf) -> Kind[int]:
-    """Whole numbers, from `at_least` on."""
+def whole(at_least: float = -inf, at_most: float = inf) -> Kind[int]:
+    """Whole numbers, from `at_least` on, up to `at_most`."""
 
     def read(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(value)
+        if not at_least <= value <= at_most:
             raise ValueError(value)
         return value
 
-    return Kind(f"a whole number{_from(at_least)}", read, int)
+    return Kind(f"a whole number{_within(at_least, at_most)}", read, int)
 
 
 def whole_or(word: str, at_least: float) -> Kind[int | str]:
@@ -107,13 +109,16 @@ def _number(right: str, fits: Callable[[float], bool]) -> Kind[float]:
     return Kind(right, read, float)
 
 
-def number(at_least: float = -inf) -> Kind[float]:
-    """Numbers, from `at_least` on."""
-    return _number(f"a number{_from(at_least)}", lambda found: found >= at_least)
+def number(at_least: float = -inf, at_most: float = inf) -> Kind[float]:
+    """Numbers, from `at_least` on, up to `at_most`."""
+    right = f"a number{_within(at_least, at_most)}"
+    return _number(right, lambda found: at_least <= found <= at_most)
 
 
-def _from(at_least: float) -> str:
-    return "" if at_least == -inf else f", {at_least} or more"
+def _within(at_least: float, at_most: float) -> str:
+    if at_most == inf:
+        return "" if at_least == -inf else f", {at_least} or more"
+    return f", at most {at_most}" if at_least == -inf else f", {at_least} to {at_most}"
 
 
 def seconds(*, zero: bool = False) -> Kind[float]:

@@ -33,6 +33,7 @@ class _Declared:
     kind: Kind[Any] | None
     secret: bool
     minimum: float | None
+    maximum: float | None
     choices: tuple[str, ...]
     handed_on: bool | None
     share: str
@@ -71,6 +72,7 @@ def setting(
     *,
     secret: bool = False,
     minimum: float | None = None,
+    maximum: float | None = None,
     choices: tuple[str, ...] = (),
     handed_on: bool | None = None,
     share: str = "",
@@ -84,6 +86,7 @@ def setting(
     kind: Kind[Any] | None = None,
     secret: bool = False,
     minimum: float | None = None,
+    maximum: float | None = None,
     choices: tuple[str, ...] = (),
     handed_on: bool | None = None,
     share: str = "",
@@ -99,6 +102,7 @@ def setting(
     :param secret: the value is never shown, by default not handed on, and may stand in a file,
         whose path is the value of the key `KEY_file`.
     :param minimum: the least value of a number, in the unit of the key, which `help` says.
+    :param maximum: the greatest value of a number, in the same unit.
     :param choices: the possible values of a `str`.
     :param handed_on: whether app servers get the key, in the configuration that they start with. By
         default they get all but secrets.
@@ -110,7 +114,7 @@ def setting(
     elif isinstance(default, list):
         default = tuple(default)
     hidden = secret or (kind is not None and kind.secret)
-    declared = _Declared(help, kind, secret, minimum, tuple(choices), handed_on, share)
+    declared = _Declared(help, kind, secret, minimum, maximum, tuple(choices), handed_on, share)
     return field(default=default, repr=not hidden, metadata={"setting": declared})
 
 
@@ -178,14 +182,16 @@ def _read_key(field: Field[Any], hint: object) -> Key:
 
 def _kind_of(declared: _Declared, wanted: object) -> Kind[Any]:
     least = -inf if declared.minimum is None else declared.minimum
-    if declared.minimum is not None and wanted not in (int, float):
-        raise TypeError("has a minimum, so it must be a number")
+    most = inf if declared.maximum is None else declared.maximum
+    for what, given in (("minimum", declared.minimum), ("maximum", declared.maximum)):
+        if given is not None and wanted not in (int, float):
+            raise TypeError(f"has a {what}, so it must be a number")
     if declared.choices and wanted is not str:
         raise TypeError("has choices, so it must be a str")
     if wanted is int:
-        return kinds.whole(least)
+        return kinds.whole(least, most)
     if wanted is float:
-        return kinds.number(least)
+        return kinds.number(least, most)
     if wanted is str:
         return kinds.choice(*declared.choices) if declared.choices else kinds.any_text
     if wanted is bool:

@@ -127,6 +127,8 @@ class AppServer(Daemon):
         self.begin(serving.listeners)
         self.begin(serving.presence)
         self.begin(serving.broadcaster)
+        for each in serving.others:
+            self.begin(each)
         ports = await self.listen(config.app.listen, serving.factory, config.app.trusted_proxies)
         with tracing.span("report"):
             server_id = await self._join(database, ports[0], machine)

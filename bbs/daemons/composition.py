@@ -5,7 +5,7 @@ Neither knows its database, broker and clock: the daemons and the service in mem
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -14,7 +14,7 @@ from twisted.application.service import IService
 from twisted.internet.interfaces import IReactorTime
 
 from bbs.commands.accounts import tell
-from bbs.commands.background import STANDBY, Scheduler
+from bbs.commands.background import STANDBY, Look, Scheduler
 from bbs.commands.common import all_commands
 from bbs.commands.context import (
     AccountLimits,
@@ -35,6 +35,7 @@ from bbs.config.sections import AUTO
 from bbs.core.clock import ServiceClock, service_clock
 from bbs.core.threads import IWorkers
 from bbs.core.values import Policy, Tally, Timing, Trouble
+from bbs.delivery.attendance import Attendance, Lapses
 from bbs.delivery.broadcast import Broadcaster
 from bbs.delivery.bus import Bus
 from bbs.delivery.channels import TopicCheck
@@ -82,6 +83,9 @@ class Runtime:
     admission: Admission | None = None
     answered: Answered | None = None
 
+    def __post_init__(self) -> None:
+        self.database.tell_settings(self.service.loaded(self.config.settings))
+
     @cached_property
     def clock(self) -> ServiceClock:
         """The service's clock."""
@@ -113,7 +117,7 @@ class Runtime:
 
 class AppServing:
     """An app server: its listeners, and the factory of its connections. The services `topics`,
-    `listeners`, `presence` and `broadcaster` are to be started.
+    `listeners`, `presence`, `broadcaster` and those of `others` are to be started.
 
     :param workers: has a thread for work that would block the reactor.
     """
@@ -152,6 +156,11 @@ class AppServing:
             reactor,
             runtime.clock,
         )
+        self.attendance = (
+            Attendance(hooks, runtime.database, self.listeners, reactor, runtime.clock)
+            if (hooks := runtime.service.hooks)
+            else None
+        )
         self._parts = AppServerParts(self.listeners, self.presence)
         self.home = make_context(runtime, bus, self._parts, watchers)
         self.listeners.charge = self.home.charges.charge_user
@@ -163,11 +172,18 @@ class AppServing:
         server_id = member.id
         self._parts.server_id = self.listeners.relocation.server_id = server_id
         self.presence.server_id = server_id
+        if self.attendance:
+            self.attendance.server_id = server_id
         self.home.bus.serve(server_id)
         self.scheduler = make_scheduler(self._runtime, self.home, member, self._workers)
         runtime = self._runtime
         self.lineage = Lineage(runtime.database, server_id, runtime.wall, self.listeners.listening)
         self.listeners.look = self.lineage.look
+
+    @property
+    def others(self) -> Sequence[IService]:
+        """Services that only some services need."""
+        return [self.attendance] if self.attendance else []
 
     def tally(self) -> Tally:
         """The counts since the start, and how many people are connected now."""
@@ -343,9 +359,12 @@ def make_scheduler(
         for each in runtime.service.extensions
         for every in each.every
     ]
-    rules = runtime.service.all_timers
-    timers = Timers(rules, runtime.database, home.wall) if rules else None
-    return Scheduler(home, jobs, me, runtime.reactor, workers.run, certainly_dead, standby, timers)
+    looks: list[Look] = []
+    if rules := runtime.service.all_timers:
+        looks.append(Timers(rules, runtime.database, home.wall).run_due)
+    if hooks := runtime.service.hooks:
+        looks.append(Lapses(hooks, runtime.database, home.wall).run_due)
+    return Scheduler(home, jobs, me, runtime.reactor, workers.run, certainly_dead, standby, looks)
 
 
 def account_limits(limits: Limits, reactor: IReactorTime) -> AccountLimits:

@@ -108,6 +108,8 @@ class Listeners(Service):
         yet."""
         self.on_leaving: Callable[[int], None] = lambda user: None
         """Called with users who no longer listen on one of their connections."""
+        self.on_change: Callable[[int], None] = lambda user: None
+        """Called with users who begin to listen on a connection, or do so no more."""
         self.charge: Callable[[int, float], float] = lambda user, commands: 0.0
         """Charges a user so many commands; returns the seconds until they are paid."""
         self.bus.on_change(self._handle_change)
@@ -195,6 +197,7 @@ class Listeners(Service):
                 listener.cursor = Cursor(user, last)
             self._audience.add(listener)
             self.drop(replaced)
+            self.on_change(user)
             connection.persistent = True
             self._mark_due([listener])
 
@@ -286,6 +289,7 @@ class Listeners(Service):
                 if user in self._unpaid:
                     self._unpaid.pop(user).cancel()
             self.on_leaving(user)
+            self.on_change(user)
 
     def _check_room(self, user: int, connection: IConnection) -> None:
         listeners = self._audience.of([user]) + self._opening.of([user])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bbs.commands.context import Ask, success
     from bbs.commands.extensions import Every, Extension
     from bbs.commands.service import Service
-    from bbs.config import setting
+    from bbs.config import Kind, setting
     from bbs.core.errors import Refusal
     from bbs.core.values import NAME_LENGTH
     from bbs.daemons.plugin import app_server, fleet_controller, login_server, telnet_gateway
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from bbs.rules.names import is_valid_name
     from bbs.rules.pagination import Page, Part, paged
     from bbs.rules.presence import is_here, last_use
+    from bbs.rules.settings import settings
     from bbs.rules.timers import at, cancel
     from bbs.storage.database import for_update, read_only
     from bbs.storage.migrations import Migrator
@@ -63,6 +64,7 @@ __all__ = [
     "Event",
     "Every",
     "Extension",
+    "Kind",
     "Legacy",
     "Line",
     "Listing",
@@ -96,6 +98,7 @@ __all__ = [
     "read_only",
     "service_key",
     "setting",
+    "settings",
     "success",
     "tell_soon",
     "telnet_gateway",
@@ -106,7 +109,7 @@ _HOMES = {
     "bbs.commands.context": "Ask success",
     "bbs.commands.extensions": "Every Extension",
     "bbs.commands.service": "Service",
-    "bbs.config": "setting",
+    "bbs.config": "Kind setting",
     "bbs.core.errors": "Refusal",
     "bbs.core.values": "NAME_LENGTH",
     "bbs.daemons.plugin": "app_server fleet_controller login_server telnet_gateway",
@@ -123,6 +126,7 @@ _HOMES = {
     "bbs.rules.names": "is_valid_name",
     "bbs.rules.pagination": "Page Part paged",
     "bbs.rules.presence": "is_here last_use",
+    "bbs.rules.settings": "settings",
     "bbs.rules.timers": "at cancel",
     "bbs.storage.database": "for_update read_only",
     "bbs.storage.migrations": "Migrator",

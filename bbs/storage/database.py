@@ -240,6 +240,11 @@ class Database:
         self._reading = lane("reading", readers) if connections > 1 else self._writing
         self._taking_long = lane("taking-long", 1) if connections > 2 else self._reading
 
+    def tell_settings(self, sections: Mapping[type[Any], Any]) -> None:
+        """Have rules find these sections of the configuration, by the classes that declare them."""
+        database: Any = self.peewee
+        database.sections = sections
+
     def close(self) -> None:
         """Close this thread's connection; from now on every call fails with `Unavailable`."""
         self._closed = True

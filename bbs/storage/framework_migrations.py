@@ -118,8 +118,9 @@ def _to_14(migrator: Migrator) -> None:
 
 
 def _to_15(migrator: Migrator) -> None:
-    """Add the timers that rules set."""
+    """Add the timers that rules set, and who is connected."""
     migrator.create_table(models.TimerRow)
+    migrator.create_table(models.ConnectedUser)
 
 
 _STEPS = (

@@ -265,6 +265,20 @@ class TimerRow(Table):
         table_name = "one_shot_timer"
 
 
+class ConnectedUser(Table):
+    """A user who listens at the app server `server`, for a service that wants to know
+    (`bbs.rules.attendance`). The lease is good `until` then, in seconds since the epoch."""
+
+    user = peewee.ForeignKeyField(User, primary_key=True, on_delete="CASCADE")
+    user_id: int
+    server = peewee.CharField(32)
+    until = peewee.DoubleField(index=True)
+
+    class Meta:
+        bound = Bound("one", of="account")
+        table_name = "connected_user"
+
+
 class Action(Table):
     """An act of an operator. Its transaction writes the row, which stays."""
 
@@ -387,5 +401,6 @@ MODELS: tuple[type[Table], ...] = (
     DatabaseWriter,
     ClockRow,
     TimerRow,
+    ConnectedUser,
 )
 """In an order in which they can be made."""

@@ -126,6 +126,7 @@ class TransactionGuard:
         self.ids: Mapping[str, int] = {}
         """The highest ids that are known to be stored, by table. A change makes a new mapping."""
         self._changing_ids = threading.Lock()
+        self.sections: Mapping[type[Any], Any] = {}  # The service's settings, for its rules.
         self.kept: dict[str, Any] = {}  # What rules keep of this database while the process lives.
         super().__init__(*arguments, **options)
 

@@ -13,7 +13,7 @@ Each test has an SQLite file of its own.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, ParamSpec, TypeVar
 
 import peewee
@@ -66,9 +66,11 @@ def migrate_file(database: peewee.Database, schema: Schema) -> None:
 
 class DatabaseCase(SynchronousTestCase):
     """A test of the tables and rules of `service`, with a clock and a database, whose schema is up
-    to date unless `migrated` is False."""
+    to date unless `migrated` is False. Rules find the `sections` of the configuration that are
+    given, and of others the defaults."""
 
     service: ClassVar[Service]
+    sections: Sequence[Any] = ()
     migrated: ClassVar[bool] = True
 
     def setUp(self) -> None:
@@ -97,7 +99,10 @@ class DatabaseCase(SynchronousTestCase):
 
     def open_database(self, workers: ILanes | None = None) -> Database:
         """The test's database; `workers` carry out its rules, by default at once."""
-        return Database(self.url, workers or Inline(), self.clock)
+        database = Database(self.url, workers or Inline(), self.clock)
+        given = {type(each): each for each in self.sections}
+        database.tell_settings({**extended(self.service).loaded(lambda kind: kind()), **given})
+        return database
 
     def close_connection(self) -> None:
         """Close the connection, whatever the test did to the database."""

@@ -110,6 +110,10 @@ class Peer:
         """Send one request."""
         self.protocol.dataReceived(line.encode() + b"\n")
 
+    def hang_up(self) -> None:
+        """Lose the connection."""
+        self.protocol.connectionLost(Failure(ConnectionAborted()))
+
     def heard(self) -> list[dict[str, Any]]:
         """The replies and events since the last look."""
         lines = self.transport.value().split(b"\n")[:-1]  # Texts may hold other ends of lines.
@@ -150,6 +154,8 @@ class MemoryAppServer:
         self.serving.listeners.startService()
         self.serving.presence.startService()
         self.serving.broadcaster.startService()
+        for each in self.serving.others:
+            each.startService()
         self.serving.scheduler.startService()
         self._others = start_daemons(self.serving.home)
 
@@ -160,7 +166,7 @@ class MemoryAppServer:
     def halt(self) -> None:
         """Begin nothing more, as a process does that is killed."""
         self.serving.scheduler.halt()
-        for daemon in self._others:
+        for daemon in (*self.serving.others, *self._others):
             daemon.stopService()
 
 

@@ -309,7 +309,7 @@ class TheStepsThatThereAre(MigrationCase):
         12: {"background_job": [], "notice": ["event"]},
         13: {"database_writer": [], "heartbeat": []},
         14: {"service_clock": []},
-        15: {"one_shot_timer": []},
+        15: {"one_shot_timer": [], "connected_user": []},
     }
     """What each version brought: columns of tables that were there, and tables (no columns)."""
 

@@ -94,7 +94,7 @@ class OwnMethods(Fair):
             asking = self.fair.ask(name, "ann", "bob")
             self.network.flush()
             problem = self.failureResultOf(asking, Refused).value
-            self.assertEqual((str(problem), problem.reply.code), ("They are at war", "at-war"))
+            self.assertEqual((str(problem), problem.code), ("They are at war", "at-war"))
 
     def test_incomplete(self) -> None:
         self.replies["stalls"] = {"stall": [{"name": "toys"}], "more": "stalls:1"}

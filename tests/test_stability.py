@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
+from peewee import DoubleField
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.framework import Place, User
 from lab.rolling.versions import BEFORE, environ, unpack
 from tests import public_surface
+from tests.paths import CHECKOUT
 from tests.public_surface import Parameter, Surface, surface
 
 IN_INSTANCES = {"bbs.protocols.stomp.StompService.last_error"}
@@ -21,6 +25,10 @@ IN_INSTANCES = {"bbs.protocols.stomp.StompService.last_error"}
 
 NEW_DEFAULTS: set[str] = set()
 """Configuration keys with another default than before; NEWS names them."""
+
+
+QUERIES = {"alias", "get_by_id", "get_or_none", "select"}
+"""What peewee gives each table."""
 
 
 def broken(before: Surface, today: Surface) -> set[str]:
@@ -133,3 +141,35 @@ class Stability(SynchronousTestCase):
         interface: Surface = {"IName": [], "IName().method": []}
         self.assertEqual(broken(interface, {**interface, "IName().other": []}), {"IName().other"})
         self.assertEqual(broken({}, interface), set())
+
+
+class Columns(SynchronousTestCase):
+    """The columns of the framework's tables that a service may use."""
+
+    def setUp(self) -> None:
+        page = (CHECKOUT / "docs/developers/stability.md").read_text()
+        rows = re.findall(r"^  \| `(User|Place)` \| (.*) \|$", page, re.M)
+        self.promised = {table: {*re.findall(r"`([a-z]+)`", text)} for table, text in rows}
+
+    def test_they_are_there(self) -> None:
+        self.assertEqual(self.promised["User"], {"id", "name", "channel", "created", "seen"})
+        self.assertEqual(self.promised["Place"], {"user", "server"})
+        for model in (User, Place):
+            columns = self.promised[model.__name__]
+            self.assertLessEqual(columns, model._meta.fields.keys())
+        self.assertIs(User._meta.primary_key, User.id)
+        self.assertIs(Place._meta.primary_key, Place.user)
+        for seconds in (User.created, User.seen):
+            self.assertIsInstance(seconds, DoubleField)
+        self.assertEqual((User.seen.null, Place.server.null), (True, True))
+        self.assertIs(Place.user.rel_model, User)
+
+    def test_others_use_no_more(self) -> None:
+        """Documents, examples and the projects that `bbs new` makes."""
+        files = [*(CHECKOUT / "docs/developers").glob("*.md")]
+        for folder in ("examples", "bbs/cli/templates"):
+            files += (CHECKOUT / folder).rglob("*.py")
+        for file in files:
+            for table, column in re.findall(r"\b(User|Place)\.([a-z_]+)", file.read_text()):
+                if column not in QUERIES:
+                    self.assertIn(column, self.promised[table], file)

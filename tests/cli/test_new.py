@@ -89,6 +89,17 @@ class Made(NewCase):
             imported = {*re.findall(r"^\s*(?:from|import) (bbs[\w.]*)", file.read_text(), re.M)}
             self.assertLessEqual(imported, public, file)
 
+    def test_the_documents_that_a_readme_names_are_installed(self) -> None:
+        setup = (CHECKOUT / "setup.cfg").read_text()
+        for readme in TEMPLATES.glob("*/README.md"):
+            text = readme.read_text()
+            self.assertIn("share/doc/txbbs", text)
+            named = re.findall(r"developers/\w+\.md", text)
+            self.assertIn("developers/framework.md", named)
+            for each in named:
+                self.assertIn(f"docs/{each}\n", setup)
+                self.assertTrue((CHECKOUT / "docs" / each).exists(), each)
+
     def test_a_failure_leaves_nothing(self) -> None:
         contents = {"file": "", "file/below": ""}
         self.assertRaises(OSError, new.make_project, Path("auctions"), contents)

@@ -32,6 +32,11 @@ SHARED = (
     "share/bash-completion/completions/bbs.bash",
     "share/zsh/site-functions/_bbs",
     "share/fish/vendor_completions.d/bbs.fish",
+    *("share/doc/txbbs/NEWS.md", "share/doc/txbbs/operating.md", "share/doc/txbbs/limits.md"),
+    *(
+        f"share/doc/txbbs/developers/{name}.md"
+        for name in ("framework", "names", "recipes", "stability", "tutorial")
+    ),
 )
 """What goes beside the packages, where manuals and shells look for it."""
 
@@ -100,6 +105,11 @@ class Packaging(SynchronousTestCase):
         for shared in SHARED:
             self.assertEqual(len([name for name in files if name.endswith(f"data/{shared}")]), 1)
         self.assertIn("twisted/plugins/bbs_plugins.py", names)
+        (metadata,) = (name for name in files if name.endswith(".dist-info/METADATA"))
+        with zipfile.ZipFile(wheel) as archive:
+            described = archive.read(metadata).decode()
+        for label in ("Documentation", "Source", "Changelog"):
+            self.assertIn(f"Project-URL: {label}, https://", described)
         self.assertIn("bbs/config/__init__.py", names)
         folders = {str(Path(name).parent) for name in names if not name.startswith("bbs/")}
         self.assertEqual(folders, {"twisted/plugins"})

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, packages_distributions, version
 from keyword import iskeyword
 from typing import Any
 
@@ -24,6 +24,7 @@ from bbs.client.request import FRAMEWORK
 from bbs.commands.common import all_commands
 from bbs.commands.extensions import extended
 from bbs.commands.service import Service, ServiceUnusable, is_harmless
+from bbs.commands.strictness import function_of
 from bbs.core.errors import Refusal
 from bbs.protocols.commands import Command, Role
 from bbs.protocols.forms import Line, places
@@ -318,6 +319,27 @@ _OWN_EVENTS: Mapping[str, tuple[Role, str, Mapping[str, object]]] = {
 """The events of every service (`docs/protocol.md`, section 4)."""
 
 
+UNRELEASED = "unreleased"  # The version of a service that nothing says one of.
+
+
+def _version_of(service: Service) -> str:
+    """The service's release, or the version of the distribution that it comes with."""
+    if service.release:
+        return service.release
+    tables = [command for table in service.commands for command in table]
+    own = {
+        each.__module__
+        for command in tables
+        if (each := function_of(command.rule or command.handler))
+    }
+    packages = {name.partition(".")[0] for name in own}
+    if packages == {"bbs"}:
+        return __version__
+    known = packages_distributions()
+    found = {each for package in packages for each in known.get(package, ())}
+    return version(min(found)) if found else UNRELEASED
+
+
 class _Spec:
     """Writes the document from the server's side, which receives requests and sends events."""
 
@@ -347,7 +369,7 @@ class _Spec:
             "asyncapi": "3.0.0",
             "info": {
                 "title": service.name,
-                "version": service.release or __version__,
+                "version": _version_of(service),
                 "description": service.greeting or f"The service {service.name}.",
             },
             "defaultContentType": "application/json",

@@ -10,6 +10,7 @@ import code
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from textwrap import fill
 from typing import Any, ParamSpec, TypeVar
 
 import peewee
@@ -31,6 +32,8 @@ from bbs.storage.transactions import name_of_rule
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+WIDTH = 100  # columns of the lists of names
 
 SHELL = "A Python prompt with the models and rules of the service, which reads its database."
 
@@ -133,7 +136,16 @@ def _banner(program: Program, options: argparse.Namespace, names: Mapping[str, o
         readline.set_completer(rlcompleter.Completer(dict(names)).complete)
         readline.parse_and_bind("tab: complete")
     writes = "run(rule, …) may write" if options.write else "nothing can be written: see --write"
-    return (
+    models = [name for name, thing in names.items() if isinstance(thing, type)]
+    own = ("run", "caller", "database", "__name__")
+    rules = [name for name in names if name not in (*models, *own)]
+    lists = [
+        fill(f"{what}: {', '.join(sorted(found))}", WIDTH, subsequent_indent="  ")
+        for what, found in (("Models", models), ("Rules and statements", rules))
+        if found
+    ]
+    told = (
         f"The models and rules of {program.name}, by their names. run(rule, …) calls a rule in a"
         f" transaction; caller(NAME) is a user. Here {writes}."
     )
+    return "\n".join((*lists, told))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,6 +35,7 @@ from bbs.core.values import is_for_threads
 from bbs.rules import fleet_admin, service_admin, user_admin
 from bbs.rules.fleet_admin import By
 from bbs.rules.service_admin import MOST_DETAIL, ActResult, OperatorAct
+from bbs.storage.database import is_read_only
 from bbs.storage.engines import DatabaseRefused
 from bbs.storage.migrations import upgrade
 from bbs.ui.output import visible
@@ -146,10 +148,14 @@ class Operator:
         return local_time(seconds)
 
 
+CHANGED = "nobody was told of what the rule has changed, unless it calls tell_soon"
+"""What is said of a rule that may have changed something: no handler runs behind it."""
+
 RUN = """\
 Run a rule of the service in a transaction on its database, and print what it returns as JSON.
 
-The rule gets the arguments as texts; with --user, a caller before them.
+The rule gets the arguments as texts; with --user, a caller before them. No handler runs: whoever
+is connected is told of nothing, unless the rule calls tell_soon.
 """
 
 
@@ -177,6 +183,8 @@ def run_rule_command(argv: Sequence[str], program: Program) -> int:
         result = _run_rule(service, config, recorded)
         record(config, by, "run", name)
         print(result)
+        if not is_read_only(rule):
+            print(f"{program.name} run: {CHANGED}", file=sys.stderr)
     except Refusal as error:
         return program.fail("run", error.message)
     except user_admin.NoSuchPerson:

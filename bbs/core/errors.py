@@ -62,8 +62,24 @@ class Refusal(Exception):
 
     @property
     def message(self) -> str:
-        """The text for people."""
-        return self.text.format(*self.args)
+        """The text for people.
+
+        :raises TypeError: it was raised without an argument that the text needs.
+        """
+        try:
+            return self.text.format(*self.args)
+        except IndexError:
+            given = f"with {len(self.args)} arguments, for the text {self.text!r}"
+            kind = type(self).__qualname__
+            raise TypeError(f"{kind} was raised {given}{_where(self)}") from None
+
+
+def _where(error: BaseException) -> str:
+    """Where `error` was raised, in words; "" if it was not."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return "" if frame is None else f", at {frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}"
 
 
 class NotLoggedIn(Refusal):

@@ -98,7 +98,10 @@ class Schema:
             column = getattr(model._meta, "partitioned_by", None)
             if column is not None and column not in model._meta.columns:
                 raise ValueError(f"{self.name}: {table} has no column {column}: partitioned_by")
-            lacking = [each for each in model._meta.refs.values() if each not in there]
+            # By their tables: a test of a migration may have an older form of one.
+            tables = {each._meta.table_name for each in there}
+            others = model._meta.refs.values()
+            lacking = [each for each in others if each._meta.table_name not in tables]
             if lacking:
                 other = lacking[0].__name__
                 raise ValueError(

@@ -14,6 +14,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.__main__ import main as bbs
+from bbs.cli.description import UNRELEASED
 from bbs.client import BadReply, ServiceClient, aio
 from bbs.framework import (
     Ask,
@@ -304,6 +305,7 @@ class Spec(SynchronousTestCase):
         self.assertIn("command.a_2f_b", document["operations"])
         self.assertIs(document["operations"]["command.hidden"]["x-command"]["listed"], False)
         self.assertEqual(document["info"]["description"], "Odd\x1b things.")
+        self.assertEqual(document["info"]["version"], UNRELEASED)  # It is of no distribution.
 
     def test_kinds_of_arguments(self) -> None:
         parameters = self.document(run=main)["operations"]["command.bid"]["x-command"]["parameters"]

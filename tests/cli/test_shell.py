@@ -42,6 +42,8 @@ class Shell(CommandCase, RulesCase):
         self.assertIn("['ann', 'bob']", output)
         self.assertIn("{'friend': ['bob']}", output)
         self.assertIn("0\n", output)
+        self.assertRegex(errors, r"Models: [\w, \n]* User,")
+        self.assertRegex(errors, r"Rules and statements: [\w, \n]* invite,")
         self.assertIn("Here nothing can be written: see --write", errors)
 
     def test_nothing_is_written(self) -> None:

@@ -99,6 +99,17 @@ class NoSections(SynchronousTestCase):
             (int, setting("1", "x"), "has a default that is not a whole number"),
             (int, setting(0, "x", minimum=1), "has a default that is not a whole number, 1 or"),
             (str, setting("", "x", minimum=1), "has a minimum, so it must be a number"),
+            (str, setting("", "x", maximum=1), "has a maximum, so it must be a number"),
+            (
+                int,
+                setting(9, "x", maximum=8),
+                "has a default that is not a whole number, at most 8",
+            ),
+            (
+                float,
+                setting(9.0, "x", minimum=1, maximum=8),
+                "has a default that is not a number, 1 to 8",
+            ),
             (int, setting(1, "x", choices=("a",)), "has choices, so it must be a str"),
             (bytes, setting(b"", "x"), "must be a bool, an int, a float, a str, a Rate or a tuple"),
         ):

@@ -174,6 +174,18 @@ class Declaring(SynchronousTestCase):
             (FullOfFriends().message, FullOfFriends.code), ("The lobby is full", "full")
         )
 
+    def test_one_that_lacks_an_argument(self) -> None:
+        class Rude(Refusal):
+            text = "{} is rude to {}"
+
+        try:
+            raise Rude("ann")
+        except Rude as error:
+            problem = str(self.assertRaises(TypeError, getattr, error, "message"))
+        self.assertIn("Rude was raised with 1 arguments, for the text '{} is rude to {}'", problem)
+        self.assertRegex(problem, r", at .*test_errors\.py:\d+$")
+        self.assertNotIn(", at ", str(self.assertRaises(TypeError, getattr, Rude(), "message")))
+
     def test_one_without_words_is_refused_where_it_is_defined(self) -> None:
         with self.assertRaisesRegex(TypeError, "Speechless is a Refusal and needs a text"):
 

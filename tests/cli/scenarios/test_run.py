@@ -6,7 +6,7 @@ import json
 from typing import ClassVar
 
 from bbs.board import board
-from bbs.cli.subcommands import run_rule_command
+from bbs.cli.subcommands import CHANGED, run_rule_command
 from bbs.core.errors import Refusal
 from bbs.framework import User
 from bbs.operators import run_rule
@@ -42,7 +42,9 @@ class Running(CommandCase, RulesCase):
 
     def test_a_rule(self) -> None:
         self.account("ann")
-        self.assertEqual(self.bbs(f"{HERE}:rename", "ann", "zoe"), (0, "1\n", ""))
+        self.assertEqual(
+            self.bbs(f"{HERE}:rename", "ann", "zoe"), (0, "1\n", f"bbs run: {CHANGED}\n")
+        )
         self.assertEqual([each.name for each in User.select()], ["zoe"])
         [act] = Action.select()
         self.assertEqual((act.action, act.detail), ("run", f"{HERE}:rename"))
@@ -50,8 +52,8 @@ class Running(CommandCase, RulesCase):
     def test_as_a_user(self) -> None:
         ann, bob = self.people("ann", "bob")
         self.befriend(ann, bob)
-        code, said, _ = self.bbs("bbs.board.people.friendships:friends", "--user", "ann")
-        self.assertEqual((code, json.loads(said)), (0, {"friend": ["bob"]}))
+        code, said, warned = self.bbs("bbs.board.people.friendships:friends", "--user", "ann")
+        self.assertEqual((code, json.loads(said), warned), (0, {"friend": ["bob"]}, ""))
         code, _, said = self.bbs("bbs.board.people.friendships:friends", "--user", "zoe")
         self.assertEqual((code, said), (1, "bbs run: there is no user zoe\n"))
 

@@ -120,7 +120,7 @@ def setting(
 
 def former_setting(default: T, kind: Kind[T]) -> T:
     """Declare a key that a file of an older version may have, and that is told of no more."""
-    declared = _Declared("of older versions", kind, False, None, (), None, "", former=True)
+    declared = _Declared("of older versions", kind, False, None, None, (), None, "", former=True)
     return field(default=default, metadata={"setting": declared})
 
 

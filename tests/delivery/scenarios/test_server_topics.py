@@ -431,8 +431,9 @@ class BesideThe(SynchronousTestCase):
         older = ModuleType("older")
         with ZipFile(WHEELS / f"bbs-{BEFORE}-py3-none-any.whl") as wheel:
             source = wheel.read("bbs/delivery/bus.py").decode()
-        # The module has moved since.
-        exec(source.replace("from bbs import tracing", "from bbs.core import tracing"), vars(older))
+        # The module has moved since, and says in another way whether it records.
+        source = source.replace("from bbs import tracing", "from bbs.core import tracing")
+        exec(source.replace("tracing.is_on()", "tracing.recording"), vars(older))
         self.broker, self.clock = MemoryBroker(), Clock()
         self.older: Any = vars(older)["Bus"](self.broker.client(), "bbs", b"key")
         self.bus = Bus(self.broker.client(), "bbs", b"key", wall=self.clock.seconds)

@@ -1,4 +1,4 @@
-"""What operators see and do: subcommands, lists and counters on their page, and acts on rows."""
+"""For operators: subcommands, lists and counters on their page, and acts on rows."""
 
 from __future__ import annotations
 

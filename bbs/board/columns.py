@@ -16,5 +16,5 @@ def number(default: int) -> peewee.IntegerField:
 
 
 def no() -> peewee.BooleanField:
-    """A yes or no, which is no in the rows that older servers make."""
+    """A yes or no. Rows that older servers make have no."""
     return peewee.BooleanField(default=False, constraints=[peewee.SQL("DEFAULT 0")])

@@ -1,5 +1,4 @@
-"""What other packages may ask of the board in their rules: who is whose friend, who is in a group,
-and how to tell them.
+"""Lookups for the rules of other packages: friends, the members of a group, and how to tell them.
 
 These functions are public, as `from bbs.board import friends`, and stay as the stability promise
 says; the board's tables do not. Call them in a rule. Names of groups are as people type them.
@@ -37,7 +36,7 @@ def friends_online(user_id: int) -> Mapping[int, str]:
 
 
 def members(group: str) -> list[int]:
-    """The ids of a group's members, who joined first comes first; empty if there is no such
+    """The ids of a group's members in the order in which they joined; empty for an unknown
     group."""
     return [member for (member,) in _members(as_stored(group, Group.name))]
 
@@ -48,14 +47,13 @@ def is_member(user_id: int, group: str) -> bool:
 
 
 def owner(group: str) -> int | None:
-    """The id of a group's owner; None if nobody owns it, or there is no such group."""
+    """The id of a group's owner; None for an unknown group, or one without an owner."""
     found = _group(as_stored(group, Group.name))
     return found[0][0] if found else None
 
 
 def group_channel(group: str) -> str | None:
-    """The channel that the members of a group hear, for `Ask.tell`; None if there is no such
-    group."""
+    """The channel that the members of a group hear, for `Ask.tell`; None for an unknown group."""
     found = _group(as_stored(group, Group.name))
     return channel_of(found[0][1]) if found else None
 

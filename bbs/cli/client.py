@@ -154,7 +154,7 @@ def choose_service(options: argparse.Namespace, path: Path) -> process.LastServe
 
 
 def next_step(name: str, service: process.LastServer) -> str:
-    """What a person may type if nothing answers at `service`; `name` is the command's."""
+    """What to type when `service` does not answer; `name` is the command's."""
     other = f"{name} client HOST PORT"
     if not service.is_here:
         return f"For another server, type: {other}"
@@ -163,7 +163,7 @@ def next_step(name: str, service: process.LastServer) -> str:
 
 
 def _is_malformed(host: str) -> bool:
-    """Whether a host has a port, which is none."""
+    """True if HOST contains a port, which it must not."""
     if host.count(":") != 1 and "]:" not in host:  # An IPv6 address has more.
         return False
     try:

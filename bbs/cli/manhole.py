@@ -43,7 +43,7 @@ def main(argv: Sequence[str], program: Program) -> int:
 
 
 class NoManhole(Exception):
-    """There is no such socket; the text says why."""
+    """No such socket; the text says why."""
 
 
 def find(pattern: str, beginning: str) -> str:

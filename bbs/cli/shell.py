@@ -65,7 +65,7 @@ def main(argv: Sequence[str], program: Program) -> int:
 
 
 class _Shell:
-    """What a prompt has beside the service's names."""
+    """The names at a prompt beside those of the service."""
 
     def __init__(
         self, program: Program, config: Any, database: Any, options: argparse.Namespace

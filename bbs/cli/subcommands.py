@@ -149,7 +149,7 @@ class Operator:
 
 
 CHANGED = "nobody was told of what the rule has changed, unless it calls tell_soon"
-"""What is said of a rule that may have changed something: no handler runs behind it."""
+"""Said of a rule that may have changed something, as no handler runs after it."""
 
 RUN = """\
 Run a rule of the service in a transaction on its database, and print what it returns as JSON.

@@ -229,7 +229,7 @@ class CatalogLoader:
         waiting.remove(self)
         done = [self, *waiting]
         if self._router.is_closed:
-            # That this client was closed says nothing of the service: the next one asks.
+            # Closing this client does not clear the cache's question; the next client asks again.
             done = [each for each in done if each._router.is_closed]
         self.vocabulary.loaders = left = [each for each in waiting if each not in done]
         if left:

@@ -39,9 +39,9 @@ DELIVERIES_AT_ONCE = 5000
 
 ELSEWHERE = 40
 """A server on which a user has no place gives the user 1/40 of the rate, and 1/20 of the burst:
-servers do not know what others were asked, and each refers such a user with one statement. With the
-default maximum of 20 app servers and two login servers, one user has 1.5 times the rate in all, and
-may ask each of them 5 times a second where the rate is 200."""
+servers do not know what others were asked, and each refers such a user with one statement. At the
+default maximum of 20 app servers and two login servers, that adds up to 1.5 times the rate for one
+user, and to 5 requests a second on each other server where the rate is 200."""
 
 KNOWN_TOKENS = 20_000  # tokens whose users are remembered; an app server has ten users
 
@@ -94,7 +94,7 @@ class CostLimits:
 
     def forget(self, user: int) -> None:
         """Forget a user whose account is gone: their tokens are unknown from then on. A client that
-        lost the reply to `delete` then hears at once that there is no session."""
+        lost the reply to `delete` then hears at once that its session has ended."""
         gone = (user, (ELSEWHERE, user))
         for token in [token for token, payer in self._users.items() if payer in gone]:
             del self._users[token]

@@ -59,8 +59,8 @@ _TOKEN = re.compile(f"[0-9a-f]{{{2 * accounts.TOKEN_BYTES}}}")
 
 
 class ReplyUnusable(TypeError, ValueError):
-    """A command returned what is no reply; a line for the author of the service. (These were one or
-    the other of its bases, which tests of services may await.)"""
+    """A command returned something that cannot be a reply; a line for the author of the service.
+    (These were one or the other of its bases, which tests of services may await.)"""
 
 
 class _Outcome(NamedTuple):
@@ -473,7 +473,7 @@ def _reply(command: Command, result: object) -> Reply:
     """Make a reply from the result of the command's handler or rule: None becomes `Success!`, and a
     mapping becomes the members of the reply.
 
-    :raises ReplyUnusable: it is no reply, or cannot be sent.
+    :raises ReplyUnusable: it cannot be a reply, or cannot be sent.
     """
     if result is None:
         return success()

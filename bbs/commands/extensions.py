@@ -91,8 +91,8 @@ class Extension:
     :param name: a word in lower case, which begins the names of its tables: a model `Vote` of the
         extension `poll` is stored in `poll_vote`. Its schema has a version under this name.
     :param commands: tables of its commands.
-    :param models: its tables, in an order in which they can be made. They may refer to those of the
-        framework. An extension that is not installed any more leaves its tables.
+    :param models: its tables, in an order in which they can be made. Its tables may refer to those
+        of the framework. An extension that is not installed any more leaves its tables.
     :param version: the version of these tables, a number of its own from 1 on.
     :param steps: `{2: step(migrator), …}`, the steps to each version from the one before.
     :param feed_events: names of its events that the service's feed stores: the only ones that its

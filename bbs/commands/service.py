@@ -101,8 +101,7 @@ class Service:
         If it raises, it is undone, and called again later.
     :param on_disconnect: in the same way, when the user has listened nowhere for five seconds, or
         at most 65 seconds after the user's app server was killed, if the user is not back by then.
-        For each user the two are called by turns. Who deletes the account has not gone in this
-        sense.
+        For each user the two are called by turns. Deleting the account does not count as going.
     :param on_delete: called with the id of a user who deletes the account, each time in a
         transaction of its own, until it returns 0. Each call removes a part of the user's data, if
         there is too much for one transaction. The last transaction removes the account, and foreign

@@ -143,8 +143,8 @@ class Fleet:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one person or address may have: `[limits]` of the configuration. A service adds keys of
-    its own by a subclass (`Service.limits`).
+    """The limits of each person and address: `[limits]` of the configuration. A service adds keys
+    of its own by a subclass (`Service.limits`).
 
     `operating.md` explains the keys, in seconds and bytes: `max_line`, `idle_timeout`,
     `unterminated_timeout`, `session_ttl`, `failed_logins`, `logins`, `registrations`,

@@ -273,7 +273,7 @@ class ListeningPlace:
         return self._argument("dhParameters")
 
     def without_tls(self) -> ListeningPlace:
-        """The same port of the same address, by TCP alone.
+        """This address and port, by TCP alone.
 
         :raises ValueError: an argument is unknown; the text is its name.
         """

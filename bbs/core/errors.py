@@ -116,8 +116,7 @@ class TookTooLong(Unavailable):
 
 
 class DiskFull(Unavailable):
-    """There is no room for what somebody wrote, or the database could not write: nothing was done,
-    and reading and deleting go on."""
+    """The database is full or could not write: nothing was done, and reading and deleting go on."""
 
     text = "The disk is nearly full, try again later"
 

@@ -35,8 +35,8 @@ from bbs.storage.engines import DatabaseRefused
 def connection_shortage(config: Configuration) -> str:
     """Warn operators if the fleet may open more connections than its database takes; "" if not.
 
-    It refuses nothing: connections are opened as they are needed, and the limit can be raised while
-    the fleet runs.
+    Only warns: connections are opened as they are needed, and the limit can be raised while the
+    fleet runs.
     """
     limit = connection_limit()
     launches = providers.named(config.fleet.provider)[1].launches
@@ -88,7 +88,7 @@ class FleetMember(Daemon):
     ) -> Launching:
         """Find out which fleet this is, and make its provider.
 
-        :raises CannotStart: there is no such provider, or it refuses the configuration.
+        :raises CannotStart: the provider is unknown, or refuses the configuration.
         """
         patience, reactor, wall = self.config.fleet.lost_after, self.reactor, self.wall
         outlives = providers.named(self.config.fleet.provider)[1].outlives

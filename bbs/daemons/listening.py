@@ -1,9 +1,9 @@
 """Endpoints that servers listen at: with TLS, and behind proxies that say where people are from.
 
 A certificate is in files, or in a secret that the endpoint refers to (`bbs/config/references.py`).
-It can be renewed: servers read it again once an hour. Connections that are there keep theirs. That
-it ends soon, or has ended, is about the certificate that is served: one in the file that cannot be
-used is not.
+Certificates can be renewed: servers read them again once an hour. Connections that are there keep
+theirs. That it ends soon, or has ended, is about the certificate that is served: one in the file
+that cannot be used is not.
 """
 
 from __future__ import annotations

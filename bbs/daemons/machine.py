@@ -47,7 +47,7 @@ INTERVAL, SHORTEST, LONGEST = 5.0, 1.0, 3600.0
 """Seconds between looks for a notice: if the machine does not say, at least, and at most."""
 
 QUIET = 3600.0
-"""Seconds after a warning of a question, or with its words, in which there is no other."""
+"""Seconds between two warnings of one question, and between two with the same words."""
 
 _log = Logger()
 
@@ -218,8 +218,8 @@ class MachineReports(TwistedService):
             raise
 
     def _warn(self, question: str, why: str) -> None:
-        """Warn once that a question has no answer. Another one that fails with the same words is no
-        news."""
+        """Warn once that a question has no answer. Other questions that fail with the same words
+        are not logged again."""
         now = self._reactor.seconds()
         self._warned = {key: at for key, at in self._warned.items() if now - at < QUIET}
         if self.running and not self._warned.keys() & {question, why}:

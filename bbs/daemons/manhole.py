@@ -62,7 +62,7 @@ class Manhole(Service):
         Service.startService(self)
         factory = Factory.forProtocol(self._session)
         try:
-            # With a lock beside the socket, so that a socket that is in use is not replaced.
+            # A lock beside the socket prevents replacing a socket that is in use.
             self._port = self._reactor.listenUNIX(self._path, factory, mode=0o600, wantPID=True)
         except (CannotListenError, OSError, ValueError) as error:
             reason = getattr(error, "socketError", error)

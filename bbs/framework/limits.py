@@ -1,4 +1,4 @@
-"""What one person may use up: the limits of each user, and what commands cost their callers."""
+"""The limits of each user, and what commands cost their callers."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Connection limits: how many a process accepts, how many from one address, and who gives way when
-there is no room."""
+it is full."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class Admission:
         return Door(self, per_address)
 
     def add_port(self, port: IPausablePort) -> Callable[[], None]:
-        """Pause `port` while there is no room; returns the function that ends this."""
+        """Pause `port` while the process is full; returns the function that ends this."""
         self._ports.append(port)
         return lambda: self._ports.remove(port)
 

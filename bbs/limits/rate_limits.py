@@ -228,8 +228,9 @@ class LoginLimits:
 
     async def before_guess(self, host: str) -> None:
         """Wait before a secret that is not a password is compared: for `GUESS_DELAY` after too many
-        wrong ones from `host`. A refusal would lock out those there who know the secret. So all
-        there wait, and guess no faster than their connections allow: 200 of these, 100 a second."""
+        wrong ones from `host`. A refusal would lock out those there who know the secret. All of
+        them then wait, and guess no faster than their connections allow: 200 of these, 100 a
+        second."""
         if self._by_address.wait(counted_as(host)) > 0:
             await deferLater(self._queue.clock, GUESS_DELAY)
 

@@ -153,7 +153,7 @@ class Command:
             ),
             (
                 all(each in parameters for each in (*self.done_without, *self.complete)),
-                "done_without and complete have what is no parameter",
+                "done_without and complete name something that is not a parameter",
             ),
             (
                 isinstance(self.shown, (tuple, list))

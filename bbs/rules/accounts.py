@@ -347,8 +347,8 @@ class DeviceTokens:
     """Device tokens: they show that somebody at this device has logged in as a user before.
 
     A token gives no access. A login with it is a known user's to the limits on logins, wherever it
-    comes from: so strangers who guess a name's password do not lock its owner out. It is an HMAC
-    over the user's id, the time of issue and a random number, and has no row. A digest of the
+    comes from: so strangers who guess a name's password do not lock its owner out. The token is an
+    HMAC over the user's id, the time of issue and a random number, and has no row. A digest of the
     password's hash is in it too, so it ends when the password changes.
 
     :param secret: of the service; the key is derived from it.

@@ -29,7 +29,7 @@ one ends, so a session that is in use must not seem to be that: its next use aft
 user, which sets `User.seen`, is stored as well."""
 
 DEFAULT_QUOTAS = Quotas()
-"""Of a caller that no server has found."""
+"""A caller that no server has found."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ the row stays without a server, and, unlike a user whose server has ended, the u
 for a place until the next command. Users whose server is lost or drains get places on other servers
 as long as there is room.
 
-The places of each network have a limit (`Look.most`). If there is no room, a place that nobody uses
-goes to a newcomer (`Look.instead`), and its user is away.
+The places of each network have a limit (`Look.most`). If all servers are full, a newcomer gets a
+place that nobody uses (`Look.instead`), and its user is away.
 """
 
 from __future__ import annotations

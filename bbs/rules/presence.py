@@ -1,5 +1,5 @@
 """Presence of users, as app servers store it: unused places, and sessions of listeners. Login
-servers read it when there is no room."""
+servers read it when all servers are full."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bbs.storage.statements import statement
 
 SILENT = 120.0
 """Seconds without a stored use of a session, after which its user neither listens nor has asked for
-a minute: app servers store the use of a listener's session every 30 s, and of another's when it is
+a minute: app servers store the use of a listening session every 30 s, and of another's when it is
 off by 60 s (`auth.MOST_SLACK`)."""
 
 HERE = 300.0  # Seconds after a request in which its user counts as here.

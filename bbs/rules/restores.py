@@ -4,8 +4,8 @@ Its ids go on above all that may have been given (`bbs.storage.rising_ids`). Its
 mended, too: some of them were ended since the backup, and later ones are missing. Nothing in the
 backup says which were ended, so all end, except where it is known better:
 
-- App servers know who listens, and these sessions live. They keep them, or store them again, for a
-  user with the same id and channel, who is the same person.
+- App servers know who listens, and these sessions live. The servers keep them, or store them again,
+for a user with the same id and channel, who is the same person.
 - `bbs restore` compares the backup with the database that it replaces.
 
 A server knows that its database has gone back when its own heartbeats are fewer than it wrote, when
@@ -13,8 +13,8 @@ an era or an end of sessions is gone that it knew, or when its row is gone and a
 again. One server begins the era and ends the sessions; the others find that at their next
 heartbeat, as each looks at what `Look` has in the transaction that writes it.
 
-A large dump is loaded for long, one table after the other. So servers look for a while whether the
-sessions were loaded after they had ended, and then it all begins again.
+A large dump is loaded for long, one table after the other. For a while, servers therefore check
+whether sessions were loaded after they had ended; if so, it all begins again.
 """
 
 from __future__ import annotations

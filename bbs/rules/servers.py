@@ -325,7 +325,7 @@ class PastLaunch:
 
 
 def pool_of(way: str | None) -> str:
-    """The pool of capacity that a stored launch strategy names; "" if there is no strategy."""
+    """The pool of capacity that a stored launch strategy names; "" without a strategy."""
     return (way or "").partition(", ")[0]
 
 

@@ -11,8 +11,8 @@ T = TypeVar("T")
 
 def settings(section: type[T]) -> T:
     """Return the service's section of the configuration in a rule: `settings(Auctions).longest`,
-    for `Service(settings=Auctions)` or that of an extension. It stays the same while a process
-    runs. Call it in a rule; a handler has `ask.settings`.
+    for `Service(settings=Auctions)` or that of an extension. The settings stay the same while a
+    process runs. Call it in a rule; a handler has `ask.settings`.
 
     :param section: the class that declares it.
     :raises LookupError: neither the service nor an extension declares it.

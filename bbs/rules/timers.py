@@ -53,13 +53,13 @@ def at(time: float, rule: Timed, *arguments: Any) -> int:
     """Have `rule(now, *arguments)` run once, at `time` or soon after it, in a transaction of its
     own. Call it in a rule: if that is undone, so is this. Returns the timer's number, for `cancel`.
 
-    A server of the fleet looks every second. What is due while none runs is done when one is back.
-    A rule that raises is undone, and runs again after a second, and then ever later, up to five
-    minutes.
+    A server of the fleet looks every second. Timers that are due while no login server runs are
+    carried out when one is back. A rule that raises is undone, and runs again after a second, and
+    then ever later, up to five minutes.
 
     :param time: in seconds since the epoch, by the service's clock (`Caller.now`).
-    :param rule: one of `Service(timers=…)`, or of an extension's. It gets the time at which it
-        runs, and these arguments.
+    :param rule: one of `Service(timers=…)`, or of an extension's. The rule gets the time at which
+        it runs, and these arguments.
     :param arguments: numbers, texts, booleans, None, and lists and dictionaries of these, of at
         most 60,000 characters of JSON.
     :raises ValueError: `time` is not a finite number, `rule` is not declared, or JSON cannot hold

@@ -7,8 +7,8 @@ Each round observes everything, has `bbs.scaling.planner` decide, and acts. A ro
 between any two steps: the next one, of this controller or its successor, goes on. A launch is
 written down before the provider is asked, and asking again under the same id is harmless.
 
-A round also moves people off draining servers (`Drainer`), which serve on meanwhile. What expires
-is swept away beside the rounds (`Housekeeping`), as that can take minutes.
+A round also moves people off draining servers (`Drainer`), which serve on meanwhile. Sweeping away
+expired rows can take minutes, so it is done beside the rounds (`Housekeeping`).
 """
 
 from __future__ import annotations

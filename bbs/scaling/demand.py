@@ -23,8 +23,8 @@ variance; if they come in groups it is greater by the size of the groups, as it 
 is followed by exponential smoothing, as the trend in Holt's method (1957), with weights by time, as
 rounds are irregular; its level needs none, as people are counted.
 
-There is no daily profile: within a boot of a minute, a day's slope is a few people, which the trend
-covers. Nothing predicts a crowd that comes at once.
+A daily profile is not needed: within a boot of a minute, a day's slope is a few people, which the
+trend covers. Nothing predicts a crowd that comes at once.
 """
 
 from __future__ import annotations

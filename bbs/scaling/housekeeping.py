@@ -1,7 +1,7 @@
 """Housekeeping: removes what has expired, beside the rounds of the fleet's controller.
 
-Removing millions of rows takes minutes. So it is done by small transactions, one at a time, and
-others have as much time between them.
+Removing millions of rows takes minutes. Small transactions do it, one at a time, and others have as
+much time between them.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ HOUSEKEEPING_INTERVAL = 60.0  # seconds between the beginnings of sweeps for exp
 
 SWEEP_PAUSE, LEAST_PAUSE = 1.0, 0.001
 """The pause after a transaction of a sweep: as a share of the time that it took, with its wait for
-the database, and in seconds at least. So sweeps take at most half of the database's time, and less
-if others want it."""
+the database, and in seconds at least. Sweeps therefore take at most half of the database's time,
+and less if others want it."""
 
 GONE_KEPT = 86400.0  # seconds for which rows of ended servers are kept, for estimates
 
@@ -48,9 +48,9 @@ class Housekeeping(Service):
     """Removes expired rows while this login server's `controller` leads the fleet, and checks that
     the database still belongs to this fleet.
 
-    No round waits for it. It carries out one transaction at a time, each in turn for another of
-    `sweeps` or for the tables of `retention`, and gives way to others after each. If the lease is
-    lost, the next one is refused.
+    No round waits for it. Carries out one transaction at a time, taking `sweeps` and the tables of
+    `retention` in turn, and gives way to others after each. If the lease is lost, the next one is
+    refused.
 
     :param sweeps: by the kind of what they remove, as the log names it.
     :param check: of the clock: until it is right, nothing is removed.

@@ -1,5 +1,5 @@
-"""The interfaces of a provider of app servers: launch one, list them, end one. And of the machine
-that it launches one on.
+"""The interfaces of a provider of app servers: launch one, list them, end one. The interfaces of
+its machine are here, too.
 
 A provider starts app servers as child processes (`bbs.scaling.local`), in a cloud, or in memory for
 tests (`bbs.testing.provider`). Places, people and plans are not its matter. The fleet makes an id
@@ -201,7 +201,7 @@ class IKeepsLogs(Interface):
 
 
 class IMachine(Interface):
-    """What an app server asks about the machine that it runs on, if its provider launched it.
+    """The machine that an app server runs on, if its provider launched it.
 
     The app server asks at its start, and later again until it knows. A question that fails is asked
     again, whatever it fails with. One that has no answer after ten seconds is cancelled, and counts

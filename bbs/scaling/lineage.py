@@ -121,7 +121,7 @@ class Lineage:
         if not self._watched:
             return False
         self._watched -= 1
-        # Between its removal and its making there is no table.
+        # Between its removal and its making, the table does not exist.
         return await self._database.run(restores.sessions_made) not in ("", self._made)
 
     async def _watch(self) -> None:

@@ -114,7 +114,7 @@ class PoolMemory:
     def _mark(self, mark: _Mark) -> None:
         if mark.pool in self._zones:
             now = self._seconds()
-            # What has nearly faded is forgotten.
+            # Marks that have nearly faded are forgotten.
             recent = [each for each in self._marks if _left(each, now) > 0.01]
             self._marks = [*recent, mark]
 

@@ -124,19 +124,19 @@ class Provider:
     :param section: a frozen dataclass of `setting`s; None for a provider without a section. Its
         method `check`, if any, is called when the provider is the one in use; the text of a
         ValueError is for the operator.
-    :param make: makes the `IProvider`, not started; may be a coroutine function. It may raise
-        `LaunchRefused`, and then the login server prints the text and does not start.
+    :param make: makes the `IProvider`, not started; may be a coroutine function. If this raises
+        `LaunchRefused`, the login server prints the text and does not start.
     :param launches: whether it ever launches anything.
     :param here: whether it runs `LaunchKit.command`, which needs a file to be written.
     :param warms: whether it can stop machines and start them again (`IKeepsWarm`), as `fleet.warm`
         needs.
     :param check: checks, for `bbs config check`, all that `make` may refuse because of the
-        configuration alone, without the network. It blocks, and raises as `make` does; its kit can
-        launch nothing.
+        configuration alone, without the network. This blocks, and raises as `make` does; its kit
+        can launch nothing.
     :param machine: makes, in an app server that this provider launched, the `IMachine` that the app
-        server asks; None if there is nothing to ask. It may not block. An app server knows by its
-        configuration who launched it: it is told the keys of the provider's section. So the section
-        needs a key that is handed on.
+        server asks; None if there is nothing to ask. This may not block. An app server knows by its
+        configuration who launched it: it is told the keys of the provider's section. The section
+        therefore needs a key that is handed on.
     :param everywhere: the keys of the section that app servers of other providers are told too, so
         that they say nothing of who launched them.
     :param behind_proxy: whether a host, which a server of the section has told people, is a name
@@ -261,8 +261,8 @@ def behind_proxy(config: Configuration) -> Callable[[str], bool]:
 
 
 def prices(config: Configuration) -> Mapping[str, Callable[[str], float | None]]:
-    """By the name of each provider that knows prices, a function that gives the US dollars for an
-    hour of a machine of some kind; it gives None for one that it does not know."""
+    """The price lists: for each provider that knows prices, a function that gives the US dollars
+    for an hour of a machine of some kind; it gives None for one that it does not know."""
     return {
         provider.name: partial(provider.price, _section(config, provider))
         for _, provider in installed_providers()

@@ -2,7 +2,7 @@
 
 A network may have a share of all places. Of its people, as many wait for a server to come as may
 have a place on it. The others are held back: they take no place, and the fleet makes no room for
-them. When there is no room and no server can be launched, places that nobody uses go to people of
+them. When all servers are full and none can be launched, places that nobody uses go to people of
 networks that have fewer.
 """
 

@@ -58,7 +58,7 @@ STUCK = DEADLINE / 2
 statement that keeps a call from being answered began somewhat later than the call."""
 
 UNDONE = f", and was undone: nobody waits longer than {DEADLINE} s"
-"""What the log says behind a slow rule that was given up."""
+"""The log's words after a slow rule that was given up."""
 
 START_PATIENCE = 10.0  # Seconds that a server which starts waits for a busy database.
 START_PAUSE = 0.05  # Seconds between two attempts at the start.
@@ -71,8 +71,8 @@ AROUND_CACHED = 150  # Bytes that Python needs for one, beside its own.
 LOG_INTERVAL = 1.0  # Seconds between two lines in the log that the database is away.
 REASON_INTERVAL = 60.0  # Seconds until another reason is logged, while it is away all the time.
 FULL_INTERVAL = 60.0
-"""Seconds between two lines in the log that there is no room, and those for which the database
-counts as full after it could not write."""
+"""Seconds between two lines in the log about a full database, and those for which it counts as full
+after it could not write."""
 
 _log = Logger()
 

@@ -296,7 +296,7 @@ class Action(Table):
 
 
 class OutboxEntry(Table):
-    """What app servers are to be told: an operator has done something to the user who listens on
+    """News for app servers: an operator has done something to the user who listens on
     `channel`, or a rule tells an event (`bbs.rules.background.tell_soon`). The fleet's controller
     tells it, and removes the row."""
 

@@ -154,10 +154,10 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
         self._guard(False)
 
     def end_reading(self) -> None:
-        """Do nothing: there is no transaction."""
+        """Do nothing, outside of a transaction."""
 
     def connect(self, reuse_if_open: bool = False) -> Any:
-        """Connect this thread; anew if its connection is to a server that is no longer in use."""
+        """Connect this thread; anew if its connection is to a server that has been replaced."""
         if self.state.generation != self.servers.generation and not self.is_closed():
             self.close()
         return super().connect(reuse_if_open=reuse_if_open)
@@ -185,7 +185,7 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
                 continue
             self.state.generation = self.servers.generation
             return connection
-        # What a server says of itself tells more than that others are not there.
+        # A server that answers tells more than others that do not.
         raise min(troubles, key=_said_by_none)
 
     def advice(self) -> str:
@@ -203,7 +203,7 @@ class MySQLDatabase(TransactionGuard, peewee.MySQLDatabase):
         return self.servers.advice([view for view in views if view])
 
     def connection_apart(self, patient: bool = False) -> Any:
-        """Make a connection of the driver's that is no thread's: its owner closes it. If `patient`,
+        """Open a driver connection that no thread owns: the caller closes it. If `patient`,
         it waits for each answer as long as that takes."""
         generation, options = self.state.generation, {}
         if patient:

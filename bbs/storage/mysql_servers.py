@@ -2,10 +2,10 @@
 
 In a cluster of Galera every node takes writes. If two are written to at once, they overrule each
 other's transactions, two rules can lock the same row, and reads lack what was just acknowledged
-(Galera's documentation, "Certification-Based Replication"). So all servers of a service write to
-one node, which a row of `DatabaseWriter` names. Another node takes its place only once that node is
-out of the group, and so cannot commit, or serves readers only, or no heartbeat of a server has come
-through it for `SILENCE`.
+(Galera's documentation, "Certification-Based Replication"). All servers of a service therefore
+write to one node, which a row of `DatabaseWriter` names. Another node takes its place only once
+that node is out of the group, and so cannot commit, or serves readers only, or no heartbeat of a
+server has come through it for `SILENCE`.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ each is looked into for the highest id (`send`) and by every index that does not
 NARROWEST = 2**17  # ids of a partition: some 25 MB of short messages
 
 GROWTH = 8
-"""How many times as wide as the last one a partition may be: one hour in which everybody writes is
-no measure for a week."""
+"""How many times as wide as the last one a partition may be: one hour in which everybody writes
+says little about a week."""
 
 LATEST = 100  # Rows at the end of a partition that have to have expired before it is dropped.
 
@@ -65,7 +65,7 @@ class PartitionedTables:
     `tables` is the one whose primary key that is, and `stored` its column with the time, in
     seconds since the epoch. Before rows with ids below a `bound` are dropped, the rules `release`
     change what counts them: `rule(bound, start)` changes a part of it, and returns where the next
-    call is to start, None at the end. It is first called with 0. Each call has a transaction of its
+    call is to start, None at the end. The first call has 0. Each call has a transaction of its
     own. After an interruption all begins anew.
     """
 

@@ -1,10 +1,11 @@
 """Backups of an SQLite database: how to make one while servers write, and the checks before one
 replaces the database.
 
-A backup may come from anywhere. So `copy_file` takes its bytes, and SQLite opens only this copy: no
-journal next to the file is played back. A copy with more than tables and indexes is refused before
-anything else in it is read, so that no trigger runs. The checksum next to a backup finds every
-changed byte. The other checks find what would trouble a server, and no text that became another.
+A backup may come from anywhere. Therefore `copy_file` takes its bytes, and SQLite opens only this
+copy: no journal next to the file is played back. A copy with more than tables and indexes is
+refused before anything else in it is read, so that no trigger runs. The checksum next to a backup
+finds every changed byte. The other checks find what would trouble a server, and no text that became
+another.
 
 SQLite's backup begins anew whenever another connection has written, and so never ends under
 constant writes (measured: not within 10 s of 1,000 transactions a second, 240 MB). Inside a

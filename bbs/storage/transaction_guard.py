@@ -59,12 +59,12 @@ class _NoConnection:
 
 
 NO_CONNECTION: tuple[bool, Any] = False, _NoConnection()
-"""Of a thread that must not use one: whether it is closed, and the connection. peewee takes such a
-thread for connected, so that no statement pays for a question."""
+"""The state of a thread that must not use a connection: whether it is closed, and the connection.
+peewee takes such a thread for connected, so that no statement pays for a question."""
 
 
 class Activity:
-    """What a thread of the database does, for other threads to see.
+    """The present work of a database thread, for other threads to see.
 
     :ivar lane: the lane whose calls it carries out; None while it is idle.
     :ivar waits_since: the time since which it waits for the database; None while it runs the code

@@ -68,7 +68,7 @@ class Transactions:
     def __post_init__(self) -> None:
         self._seconds = self.database.clock = self.clock.seconds
         self.activities: set[Activity] = set()
-        """What the threads of the database do."""
+        """The work of the database's threads."""
         self.slow = SlowCalls(self.clock)
         self.took_long: deque[tuple[Callable[..., Any], float, str]] = deque()
         """Slow calls that are not in the log yet: the rule, its seconds, its slowest statement."""
@@ -453,8 +453,8 @@ class SlowCalls:
 
 
 def name_of_rule(rule: Any) -> str:
-    """The name of a rule for operators and authors: `package.module.function`. What is called in
-    its place has it as `stands_for`."""
+    """The name of a rule for operators and authors: `package.module.function`. The replacement
+    keeps the original in `stands_for`."""
     owner = getattr(rule, "__self__", None)
     named = owner if hasattr(owner, "each") else rule
     inner = getattr(named, "stands_for", None) or getattr(named, "func", None)

@@ -161,7 +161,7 @@ class BatchesContract(StrategiesContract):
     """The promises of `IMakesBatches`."""
 
     many = 20
-    """So many launches are made together by this provider."""
+    """How many launches this provider makes together."""
 
     def _batch(self, provider: Any) -> dict[str, str]:
         """Launches that are to be made together, which the provider knows to be written down."""

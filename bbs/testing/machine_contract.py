@@ -38,7 +38,7 @@ class MachineContract(_Case):
     """The promises of `IMachine`."""
 
     def make_machine(self) -> Any:
-        """A machine as an app server gets it, of which there is no notice yet."""
+        """A machine as an app server gets it, before any notice."""
         raise NotImplementedError
 
     def announce(self, machine: Any) -> None:
@@ -106,7 +106,8 @@ class MachineContract(_Case):
             await self.ask(machine, question)
 
     async def test_unavailable(self) -> None:
-        """What cannot be known now is `MachineUnavailable`, in one line."""
+        """A question that has no answer now raises `MachineUnavailable`, with a text of one
+        line."""
         machine, failed = self.make_machine(), 0
         self.break_answers(machine)
         for question in QUESTIONS:

@@ -46,7 +46,7 @@ Launches = Mapping[str, Instance]
 
 
 class ProviderSuite(_Case):
-    """What the contracts of a provider have in common."""
+    """The base of a provider's contracts."""
 
     def make_provider(self) -> Any:
         """A provider that is not started."""
@@ -362,7 +362,7 @@ class EndsUnlistedContract(ProviderSuite):
         self.assertTrue(listed["b"].alive)
 
     async def test_missing_machine(self) -> None:
-        """What is not there has ended."""
+        """Servers that are not listed have ended."""
         provider = self.started()
         await self.finish(provider.launch("a"))
         name = (await self.finish(provider.list()))["a"].instance_id

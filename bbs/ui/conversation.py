@@ -548,7 +548,8 @@ class Conversation:
             self.become(self.users[-1] if self.users else None)
 
     def _leave(self, user: str) -> None:
-        """Forget a user who left; what was typed for the talk is no command of another user."""
+        """Forget a user who left; lines typed for the talk must not become commands of another
+        user."""
         talk = self.talk if user == self.current else None
         self._forget(user)
         if talk is not None:

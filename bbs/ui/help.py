@@ -51,7 +51,7 @@ def help_of(conversation: Conversation, word: str) -> Iterator[str]:
 
 
 def _sentence(presentation: Presentation, info: CommandInfo) -> str:
-    """What a command does; empty if nobody says it."""
+    """The help of a command; empty if it has none."""
     ours = FRAMEWORK.get(info.name)
     usual = SENTENCES.get(info.name, "") if ours and info.is_same(ours.command) else ""
     return visible(presentation.help.get(info.name, usual))

@@ -115,8 +115,8 @@ _TOKEN = re.compile(f"{LINE_END}| +|[^ {LINE_END}]+")
 def _pieces(
     text: str, edge: int, width: Width, most: int, most_of_others: int
 ) -> Iterator[tuple[int, int]]:
-    """The pieces of a text between which a row may end: line ends, blanks and words. What is before
-    the edge is one with the word there. A word has `most` columns, and one that is not ASCII
+    """The pieces of a text between which a row may end: line ends, blanks and words. Text before
+    the edge joins the word after it. A word has `most` columns, and one that is not ASCII
     `most_of_others`."""
     names = 0 < _columns(text[:edge], width) < most  # else they are pieces as the rest is
     for found in _TOKEN.finditer(text, edge if names else 0):

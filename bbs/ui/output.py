@@ -313,8 +313,8 @@ def event_entry(
     mark: str = MARK,
 ) -> OutputLine:
     """An event behind `mark`, with its time if the presentation names the member; the text is empty
-    if there is nothing to show. An event that is not in the presentation shows its own text. With a
-    mark, which is for people, a text keeps its line ends; without one it is one line."""
+    if there is nothing to show. An event that is not in the presentation shows its own text. A text
+    keeps its line ends behind a mark, which is for people; without one it is one line."""
     line, dated = presentation.event(event.members), _dated(format_time)
     text = line.filled(event.members, dated, bool(mark)) if line.text else event.text
     if event.times > 1:

@@ -51,7 +51,7 @@ MAX_OPERATORS = 40
 descriptors for itself (`bbs.limits.connections.RESERVED`)."""
 
 RANKED_EVERY = 0.1
-"""Seconds for which a ranking of the page's connections holds. It takes 0.25 ms, which each
+"""Seconds for which a ranking of the page's connections holds. Asking takes 0.25 ms, which each
 newcomer to a full page would cost."""
 
 MAX_HOPS = 10  # proxies in a row of which headers are read
@@ -147,7 +147,7 @@ def client_behind(headers: Headers, proxies: Networks) -> str:
 
 
 def _rightmost(values: Sequence[bytes], name: bytes, proxies: Networks) -> str:
-    """The rightmost address of a header that is none of `proxies`, else the leftmost; "" if it is
+    """The rightmost address of a header that is not in `proxies`, else the leftmost; "" if it is
     malformed."""
     left, found = b",".join(values), ""
     for _ in range(MAX_HOPS):
@@ -498,7 +498,8 @@ class BoundedSite(Site):
 
     def make_way(self) -> bool:
         """End a connection, if any may give way: of the network that has the most of them, the one
-        that is idle for the longest. So strangers from one network give way to each other."""
+        that is idle for the longest. That way, strangers from one network give way to each
+        other."""
         now = self._clock.seconds()
         if now - self._ranked_at >= RANKED_EVERY:
             self._ranked_at, self._ranking = now, self._rank(self.connections)

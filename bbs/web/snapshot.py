@@ -5,7 +5,7 @@ and the roles of a cloud.
 
 There is an alarm while operators need to act: while no login server controls the fleet, the disk of
 the database is nearly full, a certificate ends within two weeks, too few servers are ready, or too
-little is launched for those who wait. What is wrong without an alarm is a warning. Everything here
+little is launched for those who wait. Problems without an alarm are warnings. Everything here
 is pure: the caller passes in what is known, and nothing reads a clock.
 """
 

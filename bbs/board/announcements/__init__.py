@@ -1,1 +1,1 @@
-"""Announcements: what operators tell everybody. They know no other part of the board."""
+"""Announcements: what operators tell everybody. This part knows no other."""

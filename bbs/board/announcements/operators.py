@@ -1,4 +1,4 @@
-"""What operators do about announcements: they make, list and end them."""
+"""Operators make, list and end announcements."""
 
 from __future__ import annotations
 

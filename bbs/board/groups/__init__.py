@@ -1,1 +1,1 @@
-"""Groups: who is in them, and who owns them. It knows people."""
+"""Groups: who is in them, and who owns them. This part knows people."""

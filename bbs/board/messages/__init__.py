@@ -1,1 +1,2 @@
-"""Messages, to friends and to groups: inboxes, history, expiry. It knows people and groups."""
+"""Messages, to friends and to groups: inboxes, history, expiry. This part knows people and
+groups."""

@@ -42,8 +42,8 @@ def forget_reader(user: int) -> int:
     messages count as delivered, so that the bytes that wait are right if nothing more is
     removed.
 
-    It locks the inbox first: whoever sends meanwhile has stored a delivery before, which is found,
-    or waits until the reader is gone.
+    Locks the inbox first. Somebody who sends meanwhile has either stored a delivery, which this
+    finds, or waits until the reader is gone.
     """
     inboxes.lock([user])
     oldest = _oldest(user, FORGOTTEN_AT_ONCE)

@@ -1,1 +1,2 @@
-"""Posts, of friends and in groups: threads, and what is unread. It knows people and groups."""
+"""Posts, of friends and in groups: threads, and what is unread. This part knows people and
+groups."""

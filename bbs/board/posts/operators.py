@@ -1,4 +1,4 @@
-"""What operators do about posts: they remove one, wherever it is."""
+"""Operators remove a post, wherever it is."""
 
 from __future__ import annotations
 

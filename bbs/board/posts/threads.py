@@ -1,6 +1,6 @@
 """Threads: posts in groups, replies, and their removal.
 
-A thread begins with a post in somebody's feed or in a group. A reply belongs to the thread of the
+A thread begins with a post in a person's feed or in a group. A reply belongs to the thread of the
 post that it answers. Replies to a group's posts are posts of the group themselves.
 """
 
@@ -314,7 +314,7 @@ def _add_contribution(
 
 @statement
 def _read_own(group: int, user: int, before: int, number: int) -> peewee.Update:
-    """Note that the writer has read this post, if there is no unread one before it."""
+    """Note that the writer has read this post, unless an earlier one is unread."""
     own = (Membership.group == group) & (Membership.user == user) & (Membership.read == before)
     return Membership.update(read=number).where(own)
 

@@ -1,9 +1,9 @@
-"""What each reader has not read yet: posts of friends, replies in threads, and posts in groups.
+"""Unread posts: each reader's posts of friends, replies in threads, and posts in groups.
 
 Each reader has one number for each feed (`Relationship.read`), thread (`ThreadReader.read`) and
 group (`Membership.read`): what comes behind it is unread. The ids of a feed or a thread, and the
-numbers of a group, rise in the order of commits, as whoever adds to one locks it first. So a reader
-misses nothing.
+numbers of a group, rise in the order of commits, as whoever adds to one locks it first. That way, a
+reader misses nothing.
 """
 
 from __future__ import annotations
@@ -420,8 +420,8 @@ def _searches(user: int, sources: Sequence[_Source]) -> Iterator[_Search]:
 def _oldest(user: int, sources: Sequence[_Source]) -> _Found:
     """Find the oldest of all unread posts, oldest first.
 
-    Of each source the first few are looked at, and more of those that have more, until there are
-    enough for a reply. All that are older than the last one known of any source are known then."""
+    The first few of each source are looked at, then more of the sources that have more, until a
+    reply is full. All that are older than the last one known of any source are known then."""
     of_source: dict[_Source, list[int]] = {}
     threads = [each for each in sources if each.mark is None]
     most = max(LEAST, 2 * PAGE.most // max(1, len(sources)))

@@ -56,7 +56,7 @@ def count_brokers(client: IStomp) -> BrokerCount:
 
 class CopyFilter:
     """Tells messages from copies that another broker brings. A second one from the same broker is
-    no copy: somebody has sent it again."""
+    not a copy: somebody has sent it again."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
@@ -82,9 +82,9 @@ class CopyFilter:
 
 @implementer(IStomp)
 class RedundantStomp(Service):
-    """A client of all `brokers`; `reactor` and `options` are those of `StompService`. It is
-    connected while one of them is. A broker that comes back is reported to listeners like the
-    first: what was sent to it alone may have been missed.
+    """A client of all `brokers`; `reactor` and `options` are those of `StompService`. Connected
+    while one of them is. A broker that comes back is reported to listeners like the first: what was
+    sent to it alone may have been missed.
 
     `patience`: seconds that a confirmation, once it is there, waits for the other brokers': where a
     subscription begins at one broker later than at the other, messages may overtake each other.

@@ -64,7 +64,7 @@ QUOTA, QUOTA_OF_A_RETRY = 500, 14
 
 SPREADING, SPREADING_PAUSE = 30.0, 3.0
 """Seconds for which EC2 may not know yet what IAM knows, from the first refusal for it, and between
-two tries then. It mostly takes ten; Terraform waits for two minutes at the most."""
+two tries then. Ten are mostly enough; Terraform waits for two minutes at the most."""
 
 ITEMS_PER_TURN = 10  # items of a list read in one turn of the reactor; an instance takes 0.15 ms
 STOPPING = 2.0  # seconds for which stopping waits for a thread that asks for credentials

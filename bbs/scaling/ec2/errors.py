@@ -150,9 +150,9 @@ _QUOTAS: Mapping[str, tuple[str, str, str]] = {
         (_STANDARD, "L-1216C47A", "L-34B43A08"),
     ),
 }
-"""By the letters that types begin with: the family whose vCPUs EC2 counts together, and the codes
-of its two quotas, on demand and Spot ("": none is known). Names and codes are those of Service
-Quotas ("Amazon EC2 endpoints and quotas" in AWS's General Reference)."""
+"""For the letters that types begin with: the family whose vCPUs EC2 counts together, and the codes
+of its two quotas, on demand and Spot ("" if unknown). Names and codes are those of Service Quotas
+("Amazon EC2 endpoints and quotas" in AWS's General Reference)."""
 
 
 def family(kind: str) -> str:

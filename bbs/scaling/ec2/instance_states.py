@@ -147,10 +147,10 @@ class _Known:
 
 class InstanceStates:
     """Remembers instances. An instance that was seen to end does not live again, and one that was
-    launched exists, whatever a stale description says. It keeps its tags, which EC2 may show late,
-    one by one, and no longer once it has ended. Instances of other fleets are ignored, so they are
-    never ended. `ids`: the fleet's own. `former`: its name, if it may have instances from
-    before it had an id. `keeps_addresses`: a start does not change the addresses that count.
+    launched exists, whatever a stale description says. An instance keeps its tags, which EC2 may
+    show late, one by one, and no longer once it has ended. Instances of other fleets are ignored,
+    so they are never ended. `ids`: the fleet's own. `former`: its name, if it may have instances
+    from before it had an id. `keeps_addresses`: a start does not change the addresses that count.
     `has_subnets`: launch strategies name subnets."""
 
     def __init__(
@@ -288,8 +288,8 @@ class InstanceStates:
         return Counter(k.machine.subnet for k in self._known.values() if k.machine.alive)
 
     def alive(self) -> Set[str]:
-        """The ids of launches with an instance that boots or runs. It is counted anew only
-        after a change, as each launch of a batch asks."""
+        """The ids of launches with an instance that boots or runs. Counted anew only after a
+        change, as each launch of a batch asks."""
         if self._alive is None:
             alive = (k.machine.launch_id for k in self._known.values() if k.machine.alive)
             self._alive = frozenset(filter(None, alive))

@@ -1,9 +1,10 @@
 """Launches that are alike, asked for by one call of RunInstances.
 
 EC2 takes five calls of RunInstances at once and two a second after that, but a thousand instances
-in them. All instances of a call have the same tags and user data. So a batch has an id, which is
-their tag `bbs:batch`, and the ids of its launches follow from that and EC2's number for each
-instance (AmiLaunchIndex): every controller and the instance itself can tell which launch it is.
+in them. All instances of a call have the same tags and user data. Therefore a batch has an id,
+which is their tag `bbs:batch`, and the ids of its launches follow from that and EC2's number for
+each instance (AmiLaunchIndex): every controller and the instance itself can tell which launch it
+is.
 
 Once listed, each instance is tagged with its launch as well (`bbs:launch`), as those that were
 launched one by one are: controllers before 0.4.0 know these alone.

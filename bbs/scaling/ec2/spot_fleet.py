@@ -161,7 +161,7 @@ _OF_THE_FLEET = (
 )
 
 _NOT_TAKEN = ("InstanceMarketOptions", "InstanceRequirements", "InstanceType", "Operator")
-"""What a launch never takes from the operator's template."""
+"""The fields that a launch never takes from the operator's template."""
 
 
 def create_template(name: str, run: Mapping[str, Any], template: Data) -> dict[str, Any]:
@@ -376,7 +376,7 @@ class SpotFleets:
             if error.verdict is Verdict.REFUSED:
                 return error
             if error.verdict not in LACKS:
-                # What a later call could have got, this token never will.
+                # This token never gets what a later call could have got.
                 error = EC2Error(Verdict.ELSEWHERE, error.code, str(error))
             by_pool.setdefault(_pool(each, fleet), error)
         unsaid = EC2Error(Verdict.ELSEWHERE, "NoSpot", "EC2 has no Spot capacity")

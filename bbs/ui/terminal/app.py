@@ -173,7 +173,7 @@ def prompt_text(state: PromptState, columns: int, has_hint: bool = False) -> str
 
 
 def hint_text(state: PromptState, presence: str = "", begins: str = "") -> str:
-    """What the line below the prompt says while no command is typed: who is there (`presence`, the
+    """The line below the prompt, while no command is typed: who is there (`presence`, the
     partner's, in one word), what is unread, and what helps; `begins` begins a talk."""
     talk, listed = state.talk, _unread(state)
     is_new = state.user is not None and state.status.server is None
@@ -309,7 +309,8 @@ class TerminalApp:
         self._connecting: Deferred[None] = Deferred()
 
     async def run(self) -> None:
-        """Run until the person ends it; `Unreachable` if there is no service at the start."""
+        """Run until the person ends it; `Unreachable` if the service does not answer at the
+        start."""
         self._connecting = self._client.connect()
         await self._connecting
         host, name = visible(self._login_server.host), visible(self.last_name)
@@ -485,8 +486,8 @@ class TerminalApp:
             self._editor.set_aside()
 
     def leave(self) -> None:
-        """End the app; while it still looks for the service, `run` fails with CancelledError. What
-        is not sent is shown, and kept in `unsent`."""
+        """End the app; while it still looks for the service, `run` fails with CancelledError.
+        Unsent lines are shown, and kept in `unsent`."""
         if self._over:
             return
         self._over = True

@@ -1,7 +1,7 @@
 """The editors of the input line: on prompt_toolkit, and for a terminal that edits lines itself.
 
 prompt_toolkit runs on asyncio, whose loop the reactor shares. Emacs' shell and some screen readers
-are terminals that can only write lines (`TERM=dumb`). They send a line at Enter; a message
+are terminals that can only write lines (`TERM=dumb`). Both send a line at Enter; a message
 interrupts the line being typed, and the prompt is then shown again.
 """
 

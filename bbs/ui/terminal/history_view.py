@@ -1,8 +1,9 @@
 """The view for reading back in a conversation: the messages loaded so far, and the position.
 
 A conversation may have 100,000 messages, which are loaded in parts, latest first, when the person
-gets near the oldest loaded one or searches. Beyond a limit, the view drops the latest messages and
-loads them again when they are wanted. It knows no terminal: it has rows, and a method for each key.
+gets near the oldest loaded one or searches. Past a limit, the view drops the latest messages and
+loads them again when they are wanted. The view knows no terminal: it has rows, and a method for
+each key.
 """
 
 from __future__ import annotations

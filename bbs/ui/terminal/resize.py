@@ -179,8 +179,8 @@ def row_widths(screen: Screen) -> Sequence[Sequence[int]]:
 
 def rows_above(rows: Sequence[Sequence[int]], cursor: Point, columns: int, column: int) -> int:
     """The number of rows above the cursor's in a window of `columns`, given the cursor's reported
-    `column`; `rows` and `cursor` are as they were drawn. It is unchanged if the terminal cut lines
-    off, or if the column fits neither case."""
+    `column`; `rows` and `cursor` are as they were drawn. Unchanged if the terminal cut lines off,
+    or if the column fits neither case."""
     above = sum(len(_wrap(row, columns)) for row in rows[: cursor.y])
     here = rows[cursor.y] if cursor.y < len(rows) else []
     # Terminals differ for a cursor after the last character: it goes there, or keeps its distance.

@@ -1,4 +1,4 @@
-"""What each command does: plain functions, each run in one transaction."""
+"""The rules: a plain function for each command, run in one transaction."""
 
 from typing import Any
 

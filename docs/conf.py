@@ -60,6 +60,7 @@ nitpick_ignore = [
         "bbs.client.catalog.CommandCatalog",
         "bbs.commands.context.ServerContext",
         "bbs.config.kinds.Kind",
+        "bbs.rules.attendance.Hooks",
         "bbs.rules.fleet_admin.By",
         "bbs.daemons.composition.Runtime",
         "bbs.core.values.Rate",

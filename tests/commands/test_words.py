@@ -142,8 +142,8 @@ class Words(SynchronousTestCase):
     def test_malformed(self) -> None:
         for words, why in (
             ({"failures": {NoRoom: "No."}}, "failures has words for what refuses does not have"),
-            ({"done_without": {"room": "."}}, "have what is no parameter"),
-            ({"complete": {"room": ()}}, "have what is no parameter"),
+            ({"done_without": {"room": "."}}, "name something that is not a parameter"),
+            ({"complete": {"room": ()}}, "name something that is not a parameter"),
             ({"shown": Listing("room")}, "shown are Lines and Listings"),
         ):
             with self.assertRaisesRegex(ValueError, why):

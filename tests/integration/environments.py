@@ -22,7 +22,7 @@ from tests.paths import CHECKOUT
 
 COPIED = [
     *("bbs", "docs", "tests", "twisted"),
-    *("pyproject.toml", "setup.cfg", "MANIFEST.in", "README.md", "LICENSE"),
+    *("pyproject.toml", "setup.cfg", "MANIFEST.in", "README.md", "NEWS.md", "LICENSE"),
 ]
 """What of the checkout bbs is built from."""
 

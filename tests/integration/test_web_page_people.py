@@ -65,6 +65,17 @@ class Searching(ArrangedCase):
 
         await self.sees(look)
 
+    async def test_who_is_here_is_shown_without_a_search(self) -> None:
+        self.server.say("state", a_state([a_server(who=["ann"])], operator="ops", last_action=1))
+
+        def look() -> None:
+            page = self.open()
+            page.locator("#online").get_by_role("button", name="ann").click()
+            expect(page.locator("#person")).to_be_visible()
+            expect(page.locator("#more-people")).to_be_hidden()
+
+        await self.sees(look)
+
     async def test_axe_finds_nothing_wrong_and_nothing_is_too_wide(self) -> None:
         suspended = {"since": NOW - 60, "until": None, "reason": MARKUP}
         person = a_person(MARKUP * 3, suspended=suspended, state="suspended")

@@ -18,6 +18,7 @@ export class People {
     this.name = null;
     this.visit = 0;
     this.known = [];
+    this.behind = null;
     this.form = find("#search");
     this.article = find("#person");
     this.more = find("#more-people");

@@ -60,9 +60,8 @@ export const spoken = (counter) => counter.replaceAll("_", " ");
 /** The beginning of an id, which is enough to recognize a server; events use the same. */
 export const short = (id) => id.slice(0, 8);
 
-// As in `bbs/core/characters.py`: control characters, line ends, what reverses the direction of
-// writing, and invisible ones: no name looks like another. First what stays: visible formats, and
-// what emoji need.
+// As in `bbs/core/characters.py`: what is invisible, ends a line or turns the direction of writing.
+// First what stays: visible formats, and what emoji need.
 const UNPRINTABLE = new RegExp(
   "(?![\\u0600-\\u0605\\u06dd\\u070f\\u0890\\u0891\\u08e2\\u{110bd}\\u{110cd}" +
   "\\u200c\\u200d\\ufe0e\\ufe0f])" +

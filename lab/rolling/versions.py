@@ -15,10 +15,16 @@ BEFORE = "0.3.0"
 WHEELS = CHECKOUT / "tests/fixtures/versions"
 
 
+def wheel_of(version: str) -> Path:
+    """The wheel of `version`: `bbs-…` up to 0.3.0, then `txbbs-…`."""
+    [wheel] = WHEELS.glob(f"*bbs-{version}-py3-none-any.whl")
+    return wheel
+
+
 def unpack(folder: Path, version: str = BEFORE) -> Path:
     """The tree of `version`, made in `folder`."""
     tree = folder / f"bbs-{version}"
-    with ZipFile(WHEELS / f"bbs-{version}-py3-none-any.whl") as wheel:
+    with ZipFile(wheel_of(version)) as wheel:
         wheel.extractall(tree)
     return tree
 

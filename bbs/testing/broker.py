@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import count
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from bbs.protocols.stomp.client import (
+    ISubscriptionOwner,
+    OnMessage,
+    Subscription,
+    TopicClient,
+)
 from bbs.protocols.stomp.frames import Frame, encode
 from bbs.protocols.stomp.interfaces import (
     IStomp,
@@ -18,7 +24,6 @@ from bbs.protocols.stomp.interfaces import (
     StompDisconnected,
     check_destination,
 )
-from bbs.protocols.stomp.service import ISubscriptionOwner, Subscription, Waiters
 
 __all__ = ["MemoryBroker"]
 
@@ -71,35 +76,20 @@ class MemoryBroker:
 
 
 @implementer(IStomp, ISubscriptionOwner)
-class _MemoryClient:
+class _MemoryClient(TopicClient):
     log = Logger()
 
     def __init__(self, broker: MemoryBroker) -> None:
+        super().__init__()
         self._broker = broker
         self._ids = count(1)
         self._subscriptions: dict[str, Subscription] = {}
-        self._listeners: list[Callable[[bool], None]] = []
-        self._when_connected = Waiters()
 
     @property
     def connected(self) -> bool:
         return self._broker.present
 
-    def when_connected(self) -> Deferred[None]:
-        return succeed(None) if self.connected else self._when_connected.wait()
-
-    def add_listener(self, on_change: Callable[[bool], None]) -> None:
-        self._listeners.append(on_change)
-
-    def subscribe(
-        self, destination: str, on_message: Callable[[Message], None]
-    ) -> Deferred[ISubscription]:
-        subscription = self.keep_subscribed(destination, on_message)
-        return subscription.confirmed().addCallback(lambda _: subscription)
-
-    def keep_subscribed(
-        self, destination: str, on_message: Callable[[Message], None]
-    ) -> ISubscription:
+    def keep_subscribed(self, destination: str, on_message: OnMessage) -> ISubscription:
         check_destination(destination)
         subscription = Subscription(str(next(self._ids)), destination, on_message, self)
         self._subscriptions[subscription.ident] = subscription
@@ -152,8 +142,3 @@ class _MemoryClient:
             if subscription.destination == message.destination and ident in self._subscriptions:
                 with self.log.failuresHandled("a subscriber failed"):
                     subscription.on_message(message)
-
-    def _tell_listeners(self, connected: bool) -> None:
-        for listener in tuple(self._listeners):
-            with self.log.failuresHandled("a listener failed"):
-                listener(connected)

@@ -37,8 +37,8 @@ from bbs.protocols.stomp import (
     StompRefused,
     StompService,
 )
+from bbs.protocols.stomp.client import Waiters
 from bbs.protocols.stomp.frames import HEARTBEAT
-from bbs.protocols.stomp.service import Waiters
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import TestCase as _Case

@@ -13,6 +13,7 @@ Nothing is sent twice: a sender keeps a message that must not be lost until its 
 
 `interfaces.py` has the promises to callers. `frames.py` cuts frames, `connection.py` is one
 connection, `service.py` makes one after the other, and `redundant.py` uses several brokers at once.
+`client.py` has what both clients, and that of `bbs.testing.MemoryBroker`, share.
 """
 
 from bbs.protocols.stomp.connection import Broker

@@ -36,10 +36,10 @@ from bbs.core import audit
 from bbs.core.errors import TooManyConnections
 from bbs.core.values import IDoor
 from bbs.protocols.connection_state import OpenDoor, RejectedConnection, host_of
+from bbs.protocols.stomp.client import Waiters
 from bbs.protocols.stomp.frames import COPY, VERSIONS, Frame, FrameError, encode, writable
 from bbs.protocols.stomp.interfaces import check_destination
 from bbs.protocols.stomp.peer import StompPeer, heartbeat_intervals, heartbeat_ms
-from bbs.protocols.stomp.service import Waiters
 
 # Headers of a MESSAGE frame that the broker writes itself, or hides from subscribers.
 _OWN_HEADERS = frozenset(

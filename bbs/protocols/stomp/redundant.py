@@ -14,11 +14,12 @@ from itertools import count
 from typing import Any, NamedTuple, cast
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults, succeed
+from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults
 from twisted.internet.interfaces import IReactorTCP, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from bbs.protocols.stomp.client import OnMessage, TopicClient
 from bbs.protocols.stomp.connection import Broker
 from bbs.protocols.stomp.frames import COPY, encode_plain_send
 from bbs.protocols.stomp.interfaces import (
@@ -29,7 +30,7 @@ from bbs.protocols.stomp.interfaces import (
     StompRefused,
     check_destination,
 )
-from bbs.protocols.stomp.service import OnMessage, StompService, Waiters
+from bbs.protocols.stomp.service import StompService
 
 REMEMBERED = 30.0
 """Seconds for which a message is remembered at least: a broker that stops delivering is dropped
@@ -81,7 +82,7 @@ class CopyFilter:
 
 
 @implementer(IStomp)
-class RedundantStomp(Service):
+class RedundantStomp(TopicClient, Service):
     """A client of all `brokers`; `reactor` and `options` are those of `StompService`. Connected
     while one of them is. A broker that comes back is reported to listeners like the first: what was
     sent to it alone may have been missed.
@@ -100,6 +101,7 @@ class RedundantStomp(Service):
         patience: float = 0.2,
         **options: Any,
     ) -> None:
+        super().__init__()
         self._reactor = cast("IReactorTime", reactor)
         self._patience = patience
         self._clients = [StompService(reactor, [broker], **options) for broker in brokers]
@@ -109,8 +111,6 @@ class RedundantStomp(Service):
         self._name, self._numbers = secrets.token_hex(8), count(1)
         self._idents = count(1)
         self._subscriptions: dict[int, _Subscription] = {}
-        self._listeners: list[Callable[[bool], None]] = []
-        self._when_connected = Waiters()
 
     @property
     def brokers(self) -> BrokerCount:
@@ -128,16 +128,6 @@ class RedundantStomp(Service):
     @property
     def connected(self) -> bool:
         return any(each.connected for each in self._clients)
-
-    def when_connected(self) -> Deferred[None]:
-        return succeed(None) if self.connected else self._when_connected.wait()
-
-    def add_listener(self, on_change: Callable[[bool], None]) -> None:
-        self._listeners.append(on_change)
-
-    def subscribe(self, destination: str, on_message: OnMessage) -> Deferred[ISubscription]:
-        subscription = self.keep_subscribed(destination, on_message)
-        return subscription.confirmed().addCallback(lambda _: subscription)
 
     def keep_subscribed(self, destination: str, on_message: OnMessage) -> ISubscription:
         check_destination(destination)
@@ -212,9 +202,7 @@ class RedundantStomp(Service):
         connected = self.connected
         if connected and not is_there:
             return  # The others go on, and have what this one had.
-        for listener in tuple(self._listeners):
-            with self.log.failuresHandled("a listener failed"):
-                listener(connected)
+        self._tell_listeners(connected)
         if connected:
             self._when_connected.fire(None)
 

@@ -14,8 +14,15 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import Interface, implementer
+from zope.interface import implementer
 
+from bbs.protocols.stomp.client import (
+    ISubscriptionOwner,
+    OnMessage,
+    Subscription,
+    TopicClient,
+    Waiters,
+)
 from bbs.protocols.stomp.connection import Broker, IConnectionOwner, StompConnection
 from bbs.protocols.stomp.frames import Frame, encode_plain_send
 from bbs.protocols.stomp.interfaces import (
@@ -40,24 +47,15 @@ _MAX_PAUSE = 10.0
 _STABLE = 1.0
 # Seconds for a broker to confirm DISCONNECT, and again to close.
 _PARTING = 1.0
+# Seconds for which the log does not repeat that a broker is away.
+_QUIET = 60.0
 
 
-OnMessage = Callable[[Message], None]
 Headers = Mapping[str, str] | None
 
 
-class ISubscriptionOwner(Interface):
-    """The client of a subscription."""
-
-    def end(subscription: Subscription) -> None:
-        """Stop delivery to `subscription`."""
-
-    def within_deadline(answer: Deferred[None]) -> Deferred[None]:
-        """Let a broker's `answer` fail if it does not come in time."""
-
-
 @implementer(IStomp, IConnectionOwner, ISubscriptionOwner)
-class StompService(Service):
+class StompService(TopicClient, Service):
     """A client of any of `brokers`, one at a time, on `reactor`; ValueError without a broker.
 
     `heartbeat`: seconds between signs of life of both sides; 0 is never. A broker that is silent
@@ -82,6 +80,7 @@ class StompService(Service):
     ) -> None:
         if not brokers:
             raise ValueError("a client needs a broker")
+        super().__init__()
         self.last_error: str | None = None
         """Why the client is not connected, in one line without credentials; None if it is."""
         # The parameter has Twisted's own type, for the callers.
@@ -100,8 +99,7 @@ class StompService(Service):
         self._first = Waiters()
         self._ids = count(1)
         self._subscriptions: dict[str, Subscription] = {}
-        self._listeners: list[Callable[[bool], None]] = []
-        self._when_connected = Waiters()
+        self._warned: dict[tuple[Broker, type[StompError]], float] = {}
 
     def first_connection(self) -> Deferred[None]:
         """Fires when a broker has accepted the first connection.
@@ -119,16 +117,6 @@ class StompService(Service):
     @property
     def connected(self) -> bool:
         return self._connection is not None
-
-    def when_connected(self) -> Deferred[None]:
-        return succeed(None) if self.connected else self._when_connected.wait()
-
-    def add_listener(self, on_change: Callable[[bool], None]) -> None:
-        self._listeners.append(on_change)
-
-    def subscribe(self, destination: str, on_message: OnMessage) -> Deferred[ISubscription]:
-        subscription = self.keep_subscribed(destination, on_message)
-        return subscription.confirmed().addCallback(lambda _: subscription)
 
     def keep_subscribed(self, destination: str, on_message: OnMessage) -> ISubscription:
         check_destination(destination)
@@ -232,9 +220,7 @@ class StompService(Service):
                 if self.running:  # Otherwise the attempt was given up.
                     self._attempt_failed(broker, error, tried)
             else:
-                since = self._reactor.seconds()
-                await self._live(broker, connection)
-                if self._reactor.seconds() - since >= _STABLE:
+                if await self._live(broker, connection):
                     failures = 0
             if not self.running:
                 break
@@ -254,8 +240,9 @@ class StompService(Service):
             connection.abort()
             raise
 
-    async def _live(self, broker: Broker, connection: StompConnection) -> None:
-        """Use a connection that the broker has accepted until it ends."""
+    async def _live(self, broker: Broker, connection: StompConnection) -> bool:
+        """Use a connection that the broker has accepted until it ends; True if it was stable."""
+        since = self._reactor.seconds()
         self.log.info("connected to {broker}", broker=str(broker))
         self._present = connection
         self.last_error = None
@@ -265,19 +252,28 @@ class StompService(Service):
         self._tell_listeners(True)
         self._when_connected.fire(None)
         self._first.fire(None)
-        reason = await connection.lost
+        reason = StompDisconnected(await connection.lost)
+        is_stable = self._reactor.seconds() - since >= _STABLE
+        if is_stable:
+            self._warned.clear()
         if self.running:
-            self.log.warn(
-                "connection to {broker} lost: {reason}", broker=str(broker), reason=str(reason)
-            )
+            self._warn("connection to {broker} lost: {reason}", broker, reason)
         self._present = None
         self.last_error = f"{broker}: {reason}"
         for subscription in tuple(self._subscriptions.values()):
-            subscription.answered(StompDisconnected(reason))
+            subscription.answered(reason)
         self._tell_listeners(False)
+        return is_stable
+
+    def _warn(self, text: str, broker: Broker, reason: StompError) -> None:
+        """Warn that `broker` is away, unless the log has this kind of reason already."""
+        now, key = self._reactor.seconds(), (broker, type(reason))
+        if now - self._warned.get(key, -_QUIET) >= _QUIET:
+            self._warned[key] = now
+            self.log.warn(text, broker=str(broker), reason=str(reason))
 
     def _attempt_failed(self, broker: Broker, error: StompError, tried: int) -> None:
-        self.log.warn("no connection to {broker}: {reason}", broker=str(broker), reason=str(error))
+        self._warn("no connection to {broker}: {reason}", broker, error)
         self.last_error = f"{broker}: {error}"
         # A refused credential is more important than a broker that is down.
         if not isinstance(self._worst_error, StompRefused):
@@ -295,11 +291,6 @@ class StompService(Service):
     def _loop_ended(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
             self.log.failure("the client has stopped connecting to brokers", failure)
-
-    def _tell_listeners(self, connected: bool) -> None:
-        for listener in tuple(self._listeners):
-            with self.log.failuresHandled("a listener failed"):
-                listener(connected)
 
     # Subscriptions and receipts
 
@@ -330,73 +321,6 @@ class _ConnectionFactory(Factory):
     # Not Twisted's own, which has the connection refer to its factory: a cycle for each attempt.
     def buildProtocol(self, addr: IAddress | None) -> StompConnection:
         return self._connection
-
-
-@implementer(ISubscription)
-class Subscription:
-    """A subscription, and the answer of the broker on the present connection."""
-
-    def __init__(
-        self, ident: str, destination: str, on_message: OnMessage, owner: ISubscriptionOwner
-    ) -> None:
-        self.ident = ident
-        self.destination = destination
-        self.on_message = on_message
-        self._owner = owner
-        self._ended = False
-        self._confirmed = False
-        self._error: StompError | None = StompDisconnected("no connection to a broker")
-        self._waiters = Waiters()
-
-    def confirmed(self) -> Deferred[None]:
-        if self._confirmed:
-            return succeed(None)
-        if self._error is not None:
-            return fail(self._error)
-        return self._owner.within_deadline(self._waiters.wait())
-
-    def unsubscribe(self) -> None:
-        self._owner.end(self)
-        self.answered(StompDisconnected("unsubscribed"))
-        self._ended = True
-
-    # For the service
-
-    def asked(self) -> None:
-        self._confirmed, self._error = False, None
-
-    def answered(self, error: StompError | None) -> None:
-        """Note that the subscription is confirmed, or with `error` that there is none."""
-        if not self._ended:
-            self._confirmed, self._error = error is None, error
-            self._waiters.fire(error)
-
-
-class Waiters:
-    """Deferreds that fire together, and may be cancelled one by one."""
-
-    def __init__(self) -> None:
-        self._waiting: list[Deferred[None]] = []
-
-    def wait(self) -> Deferred[None]:
-        waiter: Deferred[None] = Deferred(self._forget)
-        self._waiting.append(waiter)
-        return waiter
-
-    def fire(self, error: Exception | Failure | None) -> None:
-        """Fire all of them, or fail them with `error`."""
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            if waiter.called:
-                continue  # An earlier one has cancelled it.
-            if error is None:
-                waiter.callback(None)
-            else:
-                waiter.errback(error)
-
-    def _forget(self, waiter: Deferred[None]) -> None:
-        if waiter in self._waiting:  # Otherwise they are being fired.
-            self._waiting.remove(waiter)
 
 
 def within(seconds: float, clock: IReactorTime, answer: Deferred[None]) -> Deferred[None]:

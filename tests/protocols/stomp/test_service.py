@@ -10,6 +10,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRef
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, connect
 from twisted.trial.unittest import SynchronousTestCase
@@ -510,6 +511,60 @@ class BackOffTests(StompCase):
             played.lose()
 
         self.assertEqual(self.pauses(flap, 4), [0.05, 0.1, 0.2, 0.4])
+
+    def warnings(self, attempts: int) -> list[str]:
+        """What the log says while the broker refuses that many connections."""
+        with capturedLogs() as logs:
+            for _ in range(attempts):
+                self.pause_after()
+                self.refuse_tcp()
+        return [formatEvent(each) for each in logs if each["log_level"] is LogLevel.warn]
+
+    def test_away_is_said_once(self) -> None:
+        """The log says that a broker is away at once, then once a minute, and anew after a
+        connection."""
+        self.service.startService()
+        self.refuse_tcp()
+        self.assertEqual(self.warnings(10), [])
+        began, lines = self.clock.seconds(), 0
+        while self.clock.seconds() - began < 300:
+            lines += len(self.warnings(1))
+        self.assertEqual(lines, 5)
+        for _ in range(2):
+            self.pause_after()
+            played = self.connect()
+            played.accept()
+            self.clock.advance(1.0)
+            with capturedLogs() as logs:
+                played.lose()
+            [line] = [each for each in logs if each["log_level"] is LogLevel.warn]
+            self.assertIn("connection to stomp://broker.example:61613 lost", formatEvent(line))
+            self.assertEqual(self.warnings(7), [])
+
+    def test_other_reason_is_said(self) -> None:
+        """A refusal is news while the broker is known to be away, and each broker's own is."""
+        self.service = self.make([BROKER, SECOND])
+        self.service.startService()
+        self.refuse_tcp()
+        [line] = self.warnings(1)
+        self.assertIn("no connection to stomp://second.example:61613: cannot connect", line)
+        self.pause_after()
+        with capturedLogs() as logs:
+            self.refuse()
+        self.assertIn(
+            "no connection to {broker}: {reason}", [each.get("log_format") for each in logs]
+        )
+
+    def test_flapping_is_said_once(self) -> None:
+        """Connections that end at once are one trouble."""
+        self.service.startService()
+        with capturedLogs() as logs:
+            for _ in range(5):
+                played = self.connect()
+                played.accept()
+                played.lose()
+                self.pause_after()
+        self.assertEqual(sum(each["log_level"] is LogLevel.warn for each in logs), 1)
 
     def test_long_connection(self) -> None:
         self.service.startService()

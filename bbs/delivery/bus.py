@@ -7,7 +7,8 @@ Each app server hears one topic of its own. The sender of an event finds the ser
 by their places, and publishes one hint for each of them, which names the channels that it is for.
 If a place changes meanwhile, the hint is lost. A hint whose servers are not known goes to a topic
 that all app servers hear. Channels of a kind that a service does not tell by places have topics of
-their own, and so have all channels while servers up to version 0.3.0 run, which hear no other.
+their own. So have all channels while servers of 0.4.0, as it was released, run: those hear no
+other (`TopicCheck`).
 
 Listeners on the server that has the news are told directly, without the broker. Each hint names the
 bus that published it, which passes over its own hints when the broker returns them.
@@ -21,8 +22,7 @@ such an event twice. Any other hint is bound to its topic and to the time at whi
 counts once, so that nobody can send it again.
 
 An event for only those connections that asked for events is inside a hint with the id 0, which no
-durable event has. An older server looks into the database, as for any other hint, and sends its
-clients nothing that they have not asked for.
+durable event has.
 """
 
 from __future__ import annotations
@@ -85,12 +85,9 @@ NAMED_AT_ONCE = 1000  # Channels that one hint names: each takes 36 bytes.
 _CHANNEL = re.compile(r"[A-Za-z0-9]+(\.[A-Za-z0-9]+)?")
 
 _AFTER, _PROOF, _ASKED, _ON, _BUT = "_after", "_proof", "_asked", "_on", "_but"
-"""Members of a hint that do not belong to its event. Servers of version 0.3.0 pass none of them on
-to clients."""
+"""Members of a hint that do not belong to its event."""
 
-_TO = "_to"
-"""The member with the channels that a hint on a server's topic is for. Servers of version 0.3.0
-hear no such topic."""
+_TO = "_to"  # The member with the channels that a hint on a server's topic is for.
 
 _NONCE = re.compile(r"[0-9a-f]{16}\.[0-9]+\.([0-9]{1,12})")
 """The name of a bus, a number that it has used once, and the time in seconds since the epoch."""
@@ -136,8 +133,7 @@ class Bus:
     placed: Collection[str] = ()
     server: str | None = field(default=None, init=False)  # This app server's id, from `serve` on.
     tells_topics: bool = field(default=True, init=False)
-    """Whether all channels are told by topics of their own, as servers up to version 0.3.0 hear no
-    others; `TopicCheck` finds out."""
+    """Whether all channels are told by topics of their own; `TopicCheck` finds out."""
 
     hears_topics: bool = field(default=True, init=False)  # Whether all channels are so heard.
 
@@ -258,8 +254,7 @@ class Bus:
 
     def tell_unhear(self, channel: str, unheard: str, *, asking: IConnection | None = None) -> None:
         """Tell the servers that hear the user's own `channel` that this user does not hear the
-        channel `unheard` any more. Servers up to version 0.3.0 look for messages, as for any hint
-        with an id."""
+        channel `unheard` any more."""
         self.tell(channel, {"event": "unhear", "id": 0, UNHEAR: unheard}, asking=asking)
 
     def _tell_here(
@@ -414,7 +409,7 @@ class Bus:
 
     def _is_new(self, nonce: object) -> bool:
         """Whether a proved hint with this nonce was sent at most `MAX_AGE` ago, and comes for the
-        first time. Those of servers up to version 0.3.0 have no number and no time."""
+        first time. Those of 0.4.0, as it was released, have no number and no time."""
         found = _NONCE.fullmatch(nonce) if isinstance(nonce, str) else None
         if found is None:
             return False

@@ -107,7 +107,7 @@ def tell_soon(channel: str, event: Mapping[str, object]) -> None:
         raise ValueError(f"the event {name} is not JSON: {error}") from error
     if len(told) > MOST_TOLD:
         raise ValueError(f"the event {name} is longer than {MOST_TOLD} characters of JSON")
-    # Controllers up to 0.3.0 know the column `channel` alone: nobody hears this one.
+    # The release of 0.4.0 knows the column `channel` alone: nobody hears this one.
     OutboxEntry.insert(channel="none", event=told).execute()
 
 

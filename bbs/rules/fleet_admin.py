@@ -378,13 +378,8 @@ def record(
     which needs the lock of the fleet's lease (`bbs.rules.page_history`)."""
     row = {"at": by.now, "operator": by.operator, "address": by.address, "action": action}
     Action.insert(**row, target=target, person=person, detail=detail).execute()
-    page_history.add(*events(by.now, action, target, detail))
-
-
-def events(at: float, action: str, target: str, detail: str | None) -> Iterator[FleetEvent]:
-    """The event of an action, unless the action is for operators alone."""
     if action in _EVENTS:
-        yield FleetEvent(_EVENTS[action], at, target, detail or "")
+        page_history.add(FleetEvent(_EVENTS[action], by.now, target, detail or ""))
 
 
 _EVENTS = {

@@ -6,7 +6,7 @@ also stores the events of the operators' page for its changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from itertools import chain, islice, repeat
@@ -324,15 +324,11 @@ def forget_peer(me: Member, peer: str) -> None:
 
 
 def begin(me: Member, now: float) -> None:
-    """Store events that are missing when `me` begins to control the fleet: an older version stores
-    none, and a controller that died has missed what followed."""
+    """Store events that are missing when `me` begins to control the fleet: a controller that died
+    has missed what followed."""
     note_waiting(me, now)
     if page_history.goes_on(EventKind.LAUNCHES_REFUSED) and fleet_admin.refusal() is None:
         page_history.add(FleetEvent(EventKind.LAUNCHES_ACCEPTED, now))
-    kept = page_history.news_behind(0)
-    if kept:
-        events = sorted(_events_since(kept[0].at, now), key=lambda event: event.at)
-        page_history.add(*page_history.untold(events, kept))
 
 
 def note_waiting(me: Member, now: float) -> bool:
@@ -347,24 +343,6 @@ def note_waiting(me: Member, now: float) -> bool:
     elif was_waiting and not count:
         page_history.add(FleetEvent(EventKind.NOBODY_WAITS, now))
     return bool(count)
-
-
-def _events_since(then: float, now: float) -> Iterator[FleetEvent]:
-    """The events after `then` that can be derived from rows: acts of operators, and the last change
-    of each server, which has a timestamp or counts as just `now`."""
-    for act in fleet_admin.actions(page_history.NEWS_KEPT):
-        if act.at > then:
-            yield from fleet_admin.events(act.at, act.action, act.target, act.detail)
-    stamps = {
-        State.LAUNCHING: Server.created,
-        State.WARM: Server.created,
-        State.READY: Server.ready,
-        State.GONE: Server.ended,
-    }
-    at = peewee.Case(Server.state, [*stamps.items()], now)
-    found: Any = Server.select(Server, at.alias("at")).where(at > then)
-    for row in found:
-        yield _event(ServerRow.of(row), row.at)
 
 
 def _event(row: ServerRow, at: float) -> FleetEvent:

@@ -4,8 +4,7 @@ One login server at a time, or one process that does nothing else, leads the fle
 controller: it holds the lease. Such processes have rows among the login servers'. No clocks are
 compared: heartbeats are counts, and a watcher measures by its own clock how long a count has not
 changed. Rows name processes by identities, by which a reader judges whether a process is dead.
-A server that takes the lease converts what an older version wrote. Commands read from `signs` which
-servers could lead the fleet.
+Commands read from `signs` which servers could lead the fleet.
 
 Heartbeats have rows of their own (`HeartbeatRow`), so that they meet nobody who takes a place.
 While a login server of an older version runs, they are also written where it watches them.
@@ -29,7 +28,6 @@ from bbs.rules import placement, servers
 from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.storage import clock
 from bbs.storage.database import for_update, read_only, rows
-from bbs.storage.framework_migrations import fill_causes
 from bbs.storage.models import HeartbeatRow, Lease, LoginServer, Place, Server, Waiter
 from bbs.storage.statements import statement
 
@@ -160,7 +158,6 @@ def observe(
     lease = seen_lease(FLEET_LEASE)
     if lease is None:
         Lease.insert(name=FLEET_LEASE, holder=me.id, identity=me.identity).execute()
-        fill_causes()
         lease = LeaseSeen(me.id, me.identity, 0)
     elif lease.holder == me.id:
         _hold(FLEET_LEASE, me.id)
@@ -251,8 +248,6 @@ def take_lease(me: Member, lapsed: LeaseSeen) -> bool:
     is_unchanged = (Lease.name == FLEET_LEASE) & (Lease.holder == lapsed.holder)
     is_unchanged &= Lease.beats == lapsed.beats
     taken = Lease.update(**row, refusal=None, refused_until=None).where(is_unchanged).execute()
-    if taken:
-        fill_causes()
     return bool(taken)
 
 

@@ -36,7 +36,7 @@ class LoginServerRow:
     logins: int  # People it let in.
     counts: Mapping[str, int]  # Of its service.
     figures: Mapping[str, int] = field(default_factory=dict)  # Every server has these.
-    version: str = ""  # Of bbs; "" before 0.3.0.
+    version: str = ""  # Of bbs.
 
     @property
     def is_fleet_only(self) -> bool:

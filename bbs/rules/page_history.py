@@ -92,7 +92,7 @@ _VERBS = {
     EventKind.LOST: "is lost",
     EventKind.GONE: "is gone",
 }
-"""What a server does for which nothing else is known, as versions up to 0.3.0 said it."""
+"""What a server does for which nothing else is known."""
 
 _SENTENCES = {
     EventKind.LAUNCHING: "Server {name} is being launched.",
@@ -273,24 +273,11 @@ def forget_old_news() -> int:
     )
 
 
-def untold(events: Iterable[FleetEvent], stored: Sequence[StoredEvent]) -> list[FleetEvent]:
-    """Those of the `events` that none of the `stored` tells. Versions up to 0.3.0 stored texts
-    alone, and said why a server drained or ended behind a colon."""
-    texts = [each.text for each in stored if each.event is None]
-    told = {*texts, *(text.partition(":")[0].rstrip(".") for text in texts)}
-    told.update(sentence(each.event) for each in stored if each.event)
-    return [event for event in events if told.isdisjoint((sentence(event), _in_0_3_0(event)))]
-
-
-def _in_0_3_0(event: FleetEvent) -> str:
-    return f"Server {short(event.server)} {_VERBS.get(event.kind)}"
-
-
 def _stored(
     id: int, at: float, text: str, kind: str, server: str, detail: str, number: float | None
 ) -> StoredEvent:
     event: FleetEvent | None = None
-    with suppress(ValueError):  # An older version has no kind, a newer one may have others.
+    with suppress(ValueError):  # A newer version may have others.
         event = FleetEvent(EventKind(kind), at, server, detail, number)
     return StoredEvent(id, at, text, event)
 

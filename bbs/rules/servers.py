@@ -200,7 +200,7 @@ def heard(model: type[Server] | type[LoginServer], name: str) -> Any:
 
 def read(query: Any) -> tuple[HeardServer, ...]:
     """Read the servers that `query` finds, which selects from their table alone."""
-    counted = heard(Server, "counts"), Server.messages, heard(Server, "figures")
+    counted = heard(Server, "counts"), heard(Server, "figures")
     # Straight from the driver: to make peewee's objects of thousands takes ten times as long.
     columns = query.select(*_COLUMNS, beats_of(Server), *counted)
     sql, values = with_heartbeats(columns, Server).sql()
@@ -210,13 +210,11 @@ def read(query: Any) -> tuple[HeardServer, ...]:
 
 def _heard(values: Row) -> HeardServer:
     named = _named(values[: len(_NAMES)])
-    beats, counts, messages, figures = values[len(_NAMES) :]
+    beats, counts, figures = values[len(_NAMES) :]
     for name in _FLAGS:
         named[name] = bool(named[name])
-    counted = json.loads(counts or "{}")
-    if counts is None and messages is not None:  # A server of version 0.1.0.
-        counted = {"messages": messages}
-    return HeardServer(**named, beats=beats, counts=counted, figures=json.loads(figures or "{}"))
+    counted, figured = json.loads(counts or "{}"), json.loads(figures or "{}")
+    return HeardServer(**named, beats=beats, counts=counted, figures=figured)
 
 
 @dataclass(frozen=True)

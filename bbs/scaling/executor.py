@@ -542,8 +542,8 @@ OVERTAKEN = "failed: not ready before others"
 def words(cause: Cause | None, server: ServerView, policy: Policy) -> str:
     """The words in which people read why `server` is given up, lost or ended.
 
-    Login servers of 0.3.0, and `fill_causes` of the migrations, tell causes by how these texts
-    begin, and those in `_launch`, `_stop` and `_start`.
+    Login servers of 0.4.0 tell causes by how these texts begin, and those in `_launch`, `_stop`
+    and `_start`, when they take the lease.
     """
     if _is_overtaken(cause, server, policy):
         return OVERTAKEN

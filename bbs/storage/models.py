@@ -120,13 +120,13 @@ class Server(Table):
     reason = peewee.CharField(200, default="")  # The `cause` for people; decides nothing.
     instance_id = peewee.CharField(64, null=True)  # The provider's.
     kind = peewee.CharField(64, null=True)  # The provider's.
-    messages = peewee.BigIntegerField(null=True)  # By version 0.1.0, instead of `counts`.
+    messages = peewee.BigIntegerField(null=True)  # Nobody writes it, but 0.4.0 reads it.
     counts = peewee.TextField(null=True)
     figures = peewee.TextField(null=True)
     warned = peewee.CharField(200, null=True)  # Why the provider will soon take it away.
     shelved = _flag()  # In the warm pool: stopped after its boot, until many users come.
     way = peewee.CharField(200, null=True)  # The launch strategy, stored before its use.
-    version = _short_text(40)  # Of bbs; "" if older than 0.3.0.
+    version = _short_text(40)  # Of bbs; "" until it has reported.
     replace_asked = _flag()  # Operators asked for another server in its place.
     trace = _short_text(64)  # Of the users whom it is launched for: W3C's `traceparent`.
     cause = _short_text(20)  # Why it drains, or was lost or ended: a `DrainCause` or `LossCause`.
@@ -326,9 +326,8 @@ class Point(Table):
 
 
 class News(Table):
-    """One event of the operators' page, stored by the transaction that acts. Few are kept. Versions
-    up to 0.3.0 write `text` alone, and read it of every row; it can go when schema 10 is the oldest
-    whose programs can work on the database."""
+    """One event of the operators' page, stored by the transaction that acts. Few are kept. `text`
+    is for programs that do not know its `kind`."""
 
     id = RisingIdField()
     at = peewee.DoubleField()  # Seconds since the epoch.

@@ -1,11 +1,11 @@
-"""Whoever keeps the fleet by the rules of the older version that this Python finds, beside a test.
+"""Controls the fleet by the rules of the older version that this Python finds, beside a test.
 
     python -P older_controller.py URL ID
 
 The tables are made unless they are there, and the first line says where the code is. Then each
 line that comes is a rule and its arguments, in JSON (`["keep", "a server's id"]`): one of `main`'s,
-or of `bbs.rules.keeping` in the name of this one. The answer is what came of it: `{"result": …}`,
-or `{"error": …}`.
+or of `bbs.rules.fleet_transitions` in the name of this one. The answer is what came of it:
+`{"result": …}`, or `{"error": …}`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import json
 import sys
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -22,81 +21,55 @@ from twisted.python.failure import Failure
 
 import bbs
 from bbs.board import board
+from bbs.core import values
+from bbs.rules import fleet_admin, fleet_transitions, membership, page_history
 from bbs.storage import migrations
 from bbs.storage.database import Database
-
-# By the names of 0.3.0; a type checker sees today's.
-keeping: Any = import_module("bbs.rules.keeping")
-members: Any = import_module("bbs.rules.members")
-operators: Any = import_module("bbs.rules.operators")
-overview: Any = import_module("bbs.rules.overview")
-remembered: Any = import_module("bbs.rules.remembered")
-narrate: Any = import_module("bbs.web.narrate")
-values: Any = import_module("bbs.values")
-workers: Any = import_module("bbs.workers")
+from bbs.testing.threads import Inline
 
 
 def main(url: str, id: str) -> None:
     """Do what the test says, until it says no more."""
-    me = members.Member(id, "an older version's")
-    database = Database(url, workers.Inline(), Clock())
+    me = membership.Member(id, "an older version's")
+    database = Database(url, Inline(), Clock())
     database.peewee.connect()
     migrations.upgrade(database.peewee, board.schema)
 
     def observe() -> str:
-        """Look at the fleet, and keep it if nobody does; says who does."""
-        holder: str = members.observe(me, values.Tally()).lease.holder
+        """Look at the fleet, and control it if nobody does; says who does."""
+        holder: str = membership.observe(me, values.Tally()).lease.holder
         return holder
 
     def seize() -> bool:
         """Take the lease from whoever has it."""
-        lease = members.seen_lease(members.KEEPER)
-        return lease is not None and bool(members.seize(me, lease))
+        lease = membership.seen_lease(membership.FLEET_LEASE)
+        return lease is not None and bool(membership.take_lease(me, lease))
 
     def beats() -> dict[str, int]:
-        """How often each app server and each other login server has beaten, as the keeper sees."""
-        seen = members.observe(me, values.Tally())
+        """The heartbeats of each app server and other login server, as the leader sees them."""
+        seen = membership.observe(me, values.Tally())
         return {**seen.beats, **{peer.id: peer.beats for peer in seen.peers}}
 
-    def look() -> None:
-        """Look at the service as the page does."""
-        seen.append(
-            narrate.Scene(overview=overview.overview(1.0, False), database=True, broker=True)
-        )
+    def read() -> list[list[str]]:
+        """The kinds of the events of the page, and the servers that they are about."""
+        news = [each.event for each in page_history.news_behind(0) if each.event]
+        return [[event.kind, event.server] for event in news]
 
-    def tell() -> list[str]:
-        """Write down what has happened since the last look, as the page that narrates; says it."""
-        before = seen[-1]
-        look()
-        assert remembered.narrate(me.id, None)
-        texts = [told.text for told in narrate.narrate(before, seen[-1], ())]
-        first = max((each.id for each in remembered.news_behind(0)), default=0) + 1
-        news = [remembered.Sentence(id, 1.0, text) for id, text in enumerate(texts, first)]
-        assert remembered.write_news(me.id, news)
-        return texts
-
-    def read() -> list[str]:
-        """The news, as the page has them that does not narrate."""
-        return [each.text for each in remembered.news_behind(0)]
-
-    seen: list[Any] = []
     rules: dict[str, Callable[..., Any]] = {
         "observe": observe,
         "seize": seize,
-        "report": members.report,
-        "beat": members.beat,
+        "report": membership.report,
+        "beat": membership.beat,
         "beats": beats,
-        "resign": lambda: members.resign(me),
-        "warn": members.warn,
-        "ask_drain": operators.ask_drain,
-        "look": look,
-        "tell": tell,
+        "resign": lambda: membership.resign(me),
+        "warn": membership.warn,
+        "ask_drain": fleet_admin.ask_drain,
         "read": read,
     }
     answer(bbs.__file__)
     for line in sys.stdin:
         name, *arguments = json.loads(line)
-        rule = rules.get(name) or partial(getattr(keeping, name), me)
+        rule = rules.get(name) or partial(getattr(fleet_transitions, name), me)
         database.run(rule, *arguments).addCallbacks(answer, fail)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs import __version__
-from bbs.core.values import DrainCause, State, Tally
+from bbs.core.values import State, Tally
 from bbs.rules import fleet_admin, fleet_transitions, membership, overview, servers
 from bbs.rules.membership import LeaseSeen, Member, Observation, PeerSeen, Watch
 from bbs.rules.servers import ServerRow
@@ -189,48 +189,6 @@ class LoginServers(FleetCase):
         lapsed = self.call(membership.observe, TWO, Tally()).lease
         seized = [self.call(membership.take_lease, me, lapsed) for me in (TWO, three)]
         self.assertEqual(seized, [True, False])
-
-    def stale(self) -> None:
-        """Servers as an older version's controller leaves them, which knows no causes: one that it
-        keeps, one that it drains for another reason, and one that it was the first to drain."""
-        rows: dict[str, dict[str, str]] = {
-            "kept": {"state": State.READY, "cause": DrainCause.CONSOLIDATION},
-            "drains": {"state": State.DRAINING, "cause": DrainCause.IDLE, "reason": "asked for"},
-            "new": {"state": State.DRAINING, "reason": "replaced: 3 people go over"},
-        }
-        for id, values in rows.items():
-            row = {"id": id, "scope": "test", "capacity": 1, "created": 0.0, **values}
-            Server.insert(row).execute()
-
-    RIGHT: ClassVar = {"kept": None, "drains": DrainCause.OPERATOR, "new": DrainCause.REPLACEMENT}
-    """What these come to."""
-
-    def test_whoever_finds_the_lease_free_puts_right_what_an_older_version_left(self) -> None:
-        self.stale()
-        self.call(membership.enroll, ONE)
-        seen = self.call(membership.observe, ONE, Tally())
-        self.assertEqual({row.id: row.cause for row in seen.servers}, self.RIGHT)
-
-    def test_whoever_seizes_the_lease_does(self) -> None:
-        self.keep()
-        self.stale()
-        self.call(membership.enroll, TWO)
-        lapsed = self.call(membership.observe, TWO, Tally()).lease
-        self.assertFalse(self.call(membership.take_lease, TWO, replace(lapsed, beats=7)))
-        self.assertEqual(self.row("kept").cause, DrainCause.CONSOLIDATION)
-        self.assertTrue(self.call(membership.take_lease, TWO, lapsed))
-        seen = self.call(membership.observe, TWO, Tally())
-        self.assertEqual({row.id: row.cause for row in seen.servers}, self.RIGHT)
-
-    def test_whoever_keeps_the_fleet_looks_at_no_words(self) -> None:
-        """As long as it does, nobody older writes any."""
-        self.keep()
-        self.stale()
-        seen = self.call(membership.observe, ONE, Tally())
-        self.assertEqual(
-            {row.id: row.cause for row in seen.servers},
-            {"kept": DrainCause.CONSOLIDATION, "drains": DrainCause.IDLE, "new": None},
-        )
 
     def test_resigning(self) -> None:
         self.keep()

@@ -134,29 +134,6 @@ class Events(RulesCase):
         self.assertEqual(self.stored(), [StoredEvent(id, self.now, sentence(event), event)])
         self.assertEqual(News.get().text, "Server s1 is ready after 2.5 s.")
 
-    def test_what_is_not_told_yet(self) -> None:
-        """Versions up to 0.3.0 stored texts alone, and had other words for the ends of servers."""
-        drains, gone = (
-            FleetEvent(kind, self.now, "s1", "did so")
-            for kind in (EventKind.DRAINING, EventKind.GONE)
-        )
-        ready, other = (
-            FleetEvent(EventKind.READY, self.now, "s1"),
-            FleetEvent(EventKind.GONE, 1.0, "s2", "x"),
-        )
-        events = [drains, gone, ready, other]
-        for text, told in (
-            ("Server s1 drains: asked for.", drains),
-            ("Server s1 is gone: drained.", gone),
-            ("Server s1 is gone.", gone),
-            ("Server s1 is ready.", ready),
-        ):
-            stored = [StoredEvent(1, 1.0, text, None)]
-            left = [event for event in events if event != told]
-            self.assertEqual(page_history.untold(events, stored), left, text)
-        stored = [StoredEvent(1, 1.0, "Server s1 is gone.", other)]
-        self.assertEqual(page_history.untold(events, stored), events[:3])
-
     def test_details_are_cut(self) -> None:
         self.call(page_history.add, FleetEvent(EventKind.LOST, self.now, "s1", "é" * 300))
         [stored] = self.stored()
@@ -178,16 +155,9 @@ class Events(RulesCase):
         self.assertEqual(News.select().count(), 6000)
 
     def test_what_other_versions_wrote(self) -> None:
-        """Of 0.3.0 there are words alone, and a newer one may know of more kinds."""
-        News.insert(id=7, at=1.0, text="Server s1 is ready.").execute()
+        """A newer one may know of more kinds."""
         News.insert(id=8, at=2.0, text="Something new.", kind="something").execute()
-        self.assertEqual(
-            self.stored(),
-            [
-                StoredEvent(7, 1.0, "Server s1 is ready.", None),
-                StoredEvent(8, 2.0, "Something new.", None),
-            ],
-        )
+        self.assertEqual(self.stored(), [StoredEvent(8, 2.0, "Something new.", None)])
 
     def test_so_many_and_no_more(self) -> None:
         ids = self.add(*[EventKind.LAUNCHING] * (NEWS_KEPT + 20))

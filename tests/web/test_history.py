@@ -9,11 +9,9 @@ from bbs.rules import fleet_admin, fleet_transitions, membership, page_history
 from bbs.rules.fleet_admin import By
 from bbs.rules.page_history import NEWS_KEPT, EventKind, FleetEvent
 from bbs.scaling.housekeeping import HOUSEKEEPING_INTERVAL
-from bbs.storage.models import Lease, LoginServer, News, Point, Server
-from bbs.testing import MemoryProvider
+from bbs.storage.models import LoginServer, News, Point, Server
 from bbs.web.history import MOST_PLOTTED, chosen
 from bbs.web.page import OperatorsPage
-from tests.memory_service import another_controller
 from tests.web.case import AwayCase, Browser, PageCase, Watcher
 
 
@@ -139,21 +137,6 @@ class Restarting(MemoryCase):
 
 
 class WhenItHappened(MemoryCase):
-    def test_what_an_older_controller_did(self) -> None:
-        """It stored nothing: whoever follows tells it, as it begins."""
-        self.pass_time(2)
-        ended = self.service.wall() - 1
-        row = {"id": "older", "scope": "x", "state": "gone", "capacity": 1, "created": 1.0}
-        Server.insert(row | {"ready": 2.0, "ended": ended, "reason": "drained"}).execute()
-        controller = another_controller(self.service, "other", MemoryProvider())
-        Lease.update(holder=controller.me.id, identity="other").execute()
-        self.service.database.run(membership.enroll, controller.me)
-        controller.startService()
-        self.addCleanup(lambda: self.successResultOf(controller.stopService()))
-        self.pass_time(2)
-        row_of_it = News.get(News.server == "older")
-        self.assertEqual((row_of_it.text, row_of_it.at), ("Server older has ended.", ended))
-
     def test_a_server_that_is_killed(self) -> None:
         """Its people move at once, and the news have the time of that: neither that of the page's
         next look, of which there is one in ten seconds while nobody watches, nor of the end."""

@@ -7,7 +7,7 @@ each instance (AmiLaunchIndex): every controller and the instance itself can tel
 is.
 
 Once listed, each instance is tagged with its launch as well (`bbs:launch`), as those that were
-launched one by one are: controllers before 0.4.0 know these alone.
+launched one by one are: controllers of 0.4.0, as it was released, know these alone.
 
 Source for the number:
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/AMI-launch-index-examples.html

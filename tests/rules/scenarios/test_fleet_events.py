@@ -3,7 +3,7 @@ happens."""
 
 from __future__ import annotations
 
-from bbs.core.values import DrainCause, LossCause, State
+from bbs.core.values import DrainCause, LossCause
 from bbs.rules import fleet_admin, fleet_transitions, membership, page_history
 from bbs.rules.fleet_admin import By
 from bbs.rules.page_history import EventKind, FleetEvent
@@ -248,37 +248,3 @@ class OfTheFleet(EventsCase):
         for _ in range(2):
             self.call(fleet_transitions.begin, TWO, self.now)
         self.expect(K.NOBODY_WAITS, K.LAUNCHES_ACCEPTED)
-
-    def test_what_nobody_stored(self) -> None:
-        """Whoever kept the fleet before was of an older version."""
-        known = self.started()
-        self.clock.advance(10)
-        rows = {
-            "launching": {"state": State.LAUNCHING, "created": self.now},
-            "warm": {"state": State.WARM, "shelved": True, "created": self.now},
-            "ready": {"state": State.READY, "created": self.now - 2, "ready": self.now},
-            "draining": {"state": State.DRAINING, "ready": 1.0, "reason": "asked for"},
-            "lost": {"state": State.LOST, "ready": 1.0, "reason": "silent"},
-            "failed": {"state": State.GONE, "ended": self.now},
-            "gone": {"state": State.GONE, "ready": 1.0, "ended": self.now, "reason": "drained"},
-            "long ago": {"state": State.READY, "ready": 1.0},
-        }
-        for id, row in rows.items():
-            Server.insert({"id": id, "scope": "x", "capacity": 2, "created": 0.0} | row).execute()
-        for _ in range(2):
-            self.call(fleet_transitions.begin, ONE, self.now)
-        news = self.news()
-        self.assertEqual(
-            {event.server: event.kind for event in news},
-            {
-                "launching": K.LAUNCHING,
-                "warm": K.WARM,
-                "ready": K.READY,
-                "draining": K.DRAINING,
-                "lost": K.LOST,
-                "failed": K.FAILED,
-                "gone": K.GONE,
-            },
-        )
-        self.assertEqual(len(news), 7)
-        self.assertNotIn(known, str(news))

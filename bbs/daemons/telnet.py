@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IListeningPort
 from bbs.client.tls import Trust, TrustUnusable, load_trust, tls_endpoints
 from bbs.core.addresses import Address, ServerPlace, reached_at
 from bbs.daemons.daemon import FAREWELL, CannotStart, Daemon
+from bbs.faces.telnet.peer import terminals
 from bbs.protocols.line.interfaces import LineLimits
 from bbs.scaling.providers import behind_proxy
 from bbs.ui.gateway.connection import GatewayFactory
@@ -45,6 +46,7 @@ class TelnetGateway(Daemon):
             server.address,
             telnet.secret,
             LineLimits(max_line=limits.max_line, idle_timeout=limits.idle_timeout),
+            terminals(limits.max_line, self.reactor),
             tls_endpoints(self.reactor, trusted, name, way_to) if trusted else None,
             door=self.admission.door(limits.connections_per_address),
         )

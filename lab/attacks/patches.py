@@ -379,7 +379,7 @@ def _visit_turns() -> None:
 
     def early(self: Any) -> None:
         begin(self)
-        self._peer = self._new_peer()
+        self._terminal = self._factory.terminals.make(self)
         self._begin_session()
         self._session._converse()
 

@@ -23,9 +23,9 @@ FOLLOWED: Mapping[str, Sequence[str]] = {
     "stomp": ("bbs.protocols.stomp.frames",),
     "telnet": (
         "bbs.protocols.telnet",
+        "bbs.faces.telnet.peer",
         "bbs.ui.gateway.editor",
         "bbs.ui.gateway.keyboard",
-        "bbs.ui.gateway.peer",
     ),
     "proxy": ("bbs.protocols.proxy_protocol",),
     "http": (

@@ -8,13 +8,15 @@ import struct
 from collections.abc import Callable
 from fcntl import ioctl
 from termios import FIONREAD, TIOCOUTQ
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from bbs.faces.telnet.peer import terminals
 from bbs.protocols.connection_state import LINGER
 from bbs.protocols.line.interfaces import LineLimits
 from bbs.ui.gateway.connection import GatewayFactory
@@ -55,7 +57,8 @@ class SocketTests(TestCase):
     def setUp(self) -> None:
         _, login = on_sockets(self)
         limits = LineLimits(max_line=65536, write_timeout=0.5)
-        self.gateway = Gateway(reactor, BOARD, login, "", limits)
+        made = terminals(limits.max_line, cast("IReactorTime", reactor))
+        self.gateway = Gateway(reactor, BOARD, login, "", limits, made)
         self.port = self.listen(self.gateway)
 
     def listen(self, factory: Any) -> int:

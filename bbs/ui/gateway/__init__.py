@@ -1,7 +1,7 @@
-"""The gateway for people who use telnet or nc (`docs/telnet.md`).
+"""The conversation with people who have no client, by any face of text.
 
-A `GatewayPeer` knows which of the two is at the other end, and converts its bytes to text and back.
-A `GatewaySession` is one person: the client's `Conversation`, the `Keyboard` that turns keys into
-lines, and the `LineDisplay` with the input line. `GatewayConnection` is the socket, with its
-limits, and `Backpressure` stops reading from the service while the socket takes no more output.
+An `ITerminal` is where a person types and reads; each face brings its own. A `GatewaySession` is
+one person: the client's `Conversation`, the `Keyboard` that turns keys into lines, and the
+`LineDisplay` with the input line. `GatewayConnection` is the socket, with its limits, and
+`Backpressure` stops reading from the service while the socket takes no more output.
 """

@@ -5,15 +5,14 @@ person's terminal takes no more output, nothing is read from the servers either:
 in the database, not in the gateway's memory. None is lost, as a listener that a server dropped
 meanwhile goes on after the last message it showed.
 
-A `RunQueue` gives turns to the handling of input. A visit has no session before its first line
-and telnet's answer. Many never have more, and the garbage collector stops everybody to look through
-what there is: 0.15 s at a time for 3,000 sessions with all their parts.
+A `RunQueue` gives turns to the handling of input. A visit has no session before its first line,
+and before its terminal has said what it is. Many never have more, and the garbage collector stops
+everybody to look through what there is: 0.15 s at a time for 3,000 sessions with all their parts.
 """
 
 from __future__ import annotations
 
 import re
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +29,6 @@ from twisted.internet.interfaces import (
     IPushProducer,
     IReactorTime,
     IStreamClientEndpoint,
-    ITCPTransport,
     ITransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -48,9 +46,9 @@ from bbs.limits.connections import Door, Entry
 from bbs.protocols import connection_state
 from bbs.protocols.connection_state import ConnectionState, IAbortable, IStreamTransport, host_of
 from bbs.protocols.line.interfaces import LineLimits
-from bbs.protocols.telnet import TelnetCommand
-from bbs.ui.gateway.peer import GatewayPeer, IGatewayTransport, PeerKind
-from bbs.ui.gateway.session import OBTRUSIVE, GatewayContext, GatewaySession, Host
+from bbs.ui.gateway.editor import EditKey
+from bbs.ui.gateway.interfaces import ITerminal, IWire
+from bbs.ui.gateway.session import GatewayContext, GatewaySession, Host
 
 
 @dataclass(eq=False, repr=False)
@@ -104,37 +102,49 @@ class _PausableEndpoint:
 
 
 GREETING_PAUSE = 0.2
-"""Seconds before the greeting, in which some telnet clients begin to negotiate."""
+"""Seconds before the greeting, in which some terminals say what they are."""
 
-NEGOTIATION_DEADLINE = 1.0
-"""Seconds at most that the first line waits for telnet's answer whether it hides passwords."""
+SETTLING_DEADLINE = 1.0
+"""Seconds at most that the first line waits for a terminal that sends keys to say whether they are
+echoed here, and passwords hidden."""
 
 PIECE = 64
 """Bytes of input handled at a time: each may be a key, and its output a list or a long row."""
 
 MOST_EARLY = 64
-"""Pieces of input that may wait for telnet's answer before no more is read."""
-
-_FIRST_LINE = re.compile(rb"[\r\n\xff]")
-"""Where a peer shows what it is: at the end of its first line, or where its telnet negotiates."""
+"""Pieces of input that may wait for a terminal to settle before no more is read."""
 
 
-@implementer(IAbortable, IGatewayTransport, IHalfCloseableProtocol, IPushProducer)
+@dataclass(frozen=True)
+class Terminals:
+    """The terminals of a face: how each is made.
+
+    :param make: makes the terminal of a connection, when something of `shows` has come.
+    :param shows: where the far end shows what it is: by default at the end of its first line.
+    :param prepare: called with each new connection.
+    """
+
+    make: Callable[[IWire], ITerminal]
+    shows: re.Pattern[bytes] = re.compile(rb"[\r\n]")
+    prepare: Callable[[ITransport], object] = lambda transport: None
+
+
+@implementer(IAbortable, IWire, IHalfCloseableProtocol, IPushProducer)
 class GatewayConnection(Protocol):
     """One person's connection, from `host`, which reports its end to `factory`. `on_asked` is
     called once, at the first line that is not blank."""
 
-    _peer: GatewayPeer | None = None
+    _terminal: ITerminal | None = None
     _session: GatewaySession | None = None
     _backpressure: Backpressure | None = None
     _greeting: IDelayedCall | None = None
-    _negotiation: IDelayedCall | None = None
+    _settling: IDelayedCall | None = None
     _idle: IDelayedCall | None = None
-    _early: Sequence[bytes | TelnetCommand] = ()  # what came before there was a session
+    _early: Sequence[bytes | EditKey] = ()  # what came before there was a session
     _unread = b""
-    _prompt: str | None = None  # in the last row of a peer without a session, who was greeted
+    _prompt: str | None = None  # in the last row of who was greeted, and has no session
     _is_queued = _is_urgent = False
-    _is_leftover = False  # the peer is gone, and whole lines of its input have to be handled
+    _is_leftover = False  # the person is gone, and whole lines of its input have to be handled
 
     def __init__(self, factory: GatewayFactory, host: str) -> None:
         self.on_asked: Callable[[], None] | None = None
@@ -160,7 +170,7 @@ class GatewayConnection(Protocol):
     def abort(self) -> None:
         self._state.abort()
 
-    # IGatewayTransport
+    # IWire
 
     def write(self, data: bytes) -> None:
         if not self._state.phase.closed:
@@ -187,8 +197,7 @@ class GatewayConnection(Protocol):
     def connectionMade(self) -> None:
         transport = cast("ITransport", self.transport)
         self._stream = self._state.begin(transport, cast("IPushProducer", self))
-        if ITCPTransport.providedBy(transport):
-            self._take_urgent_bytes()
+        self._factory.terminals.prepare(transport)
         self._start_idle_timer()
         self._greeting = self._later(GREETING_PAUSE, self._greet)
 
@@ -196,7 +205,7 @@ class GatewayConnection(Protocol):
         if self._state.phase.closed:
             return
         self._unread += data
-        if self._peer is None and self._lacks_line(data):
+        if self._terminal is None and self._lacks_line(data):
             self._typed()
         else:
             self._go_on()
@@ -209,8 +218,8 @@ class GatewayConnection(Protocol):
             self._factory.gone(self)
         else:
             # Whole lines that were read are carried out, though their turn had not come.
-            is_telnet = self._peer is not None and self._peer.kind is PeerKind.TELNET
-            ends = (b"\n", b"\r") if is_telnet else (b"\n",)
+            sends_keys = self._terminal is not None and self._terminal.sends_keys
+            ends = (b"\n", b"\r") if sends_keys else (b"\n",)
             self._unread = self._unread[: 1 + max(map(self._unread.rfind, ends))]
             self._is_leftover = bool(self._unread)
             if self._backpressure is not None and self._backpressure.paused:
@@ -253,51 +262,47 @@ class GatewayConnection(Protocol):
         self._unread, self._is_leftover = b"", False
         if self._session is not None:
             self._session.forget()
-        self._session = self._backpressure = self._peer = None
+        self._session = self._backpressure = self._terminal = None
         self._factory.gone(self)
 
     def _greet(self) -> None:
-        """Send the greeting; a peer that has not sent a line gets the prompt too."""
+        """Send the greeting; who has not sent a line gets the prompt too."""
         _cancel(self._greeting)
         self._greeting = None
         if self._prompt is None and not self._state.phase.closed:
-            self._prompt = self._context.prompt if self._peer is None else ""
+            self._prompt = self._context.prompt if self._terminal is None else ""
             self._say(f"{self._context.greeting}\n{self._prompt}")
 
     def _say(self, text: str) -> None:
-        """Send text to a peer without a session."""
-        if self._peer is None:
+        """Send text to somebody without a session."""
+        if self._terminal is None:
             self.write(text.encode())
         else:
-            self._peer.write(text)
+            self._terminal.write(text)
 
-    def _new_peer(self) -> GatewayPeer:
-        transport = cast("IGatewayTransport", self)
-        return GatewayPeer(transport, self._limits.max_line, self._clock)
-
-    def _heard(self, peer: GatewayPeer, tokens: Iterable[bytes | TelnetCommand]) -> None:
-        """Keep what comes before there is a session, and begin one as soon as the peer is known."""
+    def _heard(self, terminal: ITerminal, tokens: Iterable[bytes | EditKey]) -> None:
+        """Keep what comes before there is a session, and begin one once the terminal settles."""
         came = [*tokens]
         self._early = [*self._early, *came]
         self._greet()
         if any(isinstance(each, bytes) for each in came):
             self._typed()
-        if peer.is_obtrusive:
-            self.end(OBTRUSIVE)
-        elif peer.kind is PeerKind.PIPE or (peer.kind is PeerKind.TELNET and peer.settled):
+        if terminal.refused:
+            self.end(terminal.refused)
+        elif terminal.settled:
             self._begin_session()
-        elif peer.kind is PeerKind.TELNET and self._negotiation is None:
-            self._negotiation = self._later(NEGOTIATION_DEADLINE, self._begin_session)
+        elif terminal.sends_keys and self._settling is None:
+            self._settling = self._later(SETTLING_DEADLINE, self._begin_session)
 
     def _begin_session(self) -> None:
-        peer = self._peer
-        if self._session is not None or peer is None or self._state.phase.closed:
+        terminal = self._terminal
+        if self._session is not None or terminal is None or self._state.phase.closed:
             return
-        transport = cast("IGatewayTransport", self)
-        session = GatewaySession(self._context, self._host, transport, peer, self._connect)
+        wire = cast("IWire", self)
+        session = GatewaySession(self._context, self._host, wire, terminal, self._connect)
         self._session = session
-        _cancel(self._negotiation)
-        self._negotiation = None
+        _cancel(self._settling)
+        self._settling = None
         session.lines.on_room = self._go_on
         session.hold(self._state.blocked)
         self._greet()
@@ -311,13 +316,6 @@ class GatewayConnection(Protocol):
         if self._state.blocked:
             backpressure.pause()
         return self._factory.client(self._host, backpressure)
-
-    def _take_urgent_bytes(self) -> None:
-        """Receive urgent bytes in line. Telnet's Synch sends the DM of IAC DM as one (RFC 854);
-        without it, IAC would swallow the next byte."""
-        handle = connection_state.plain_socket(self.transport)
-        if handle is not None:
-            handle.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
 
     def _later(self, delay: float, work: Callable[[], None]) -> IDelayedCall:
         """Do work in a turn after a delay: a crowd that comes together has its timers together."""
@@ -339,9 +337,9 @@ class GatewayConnection(Protocol):
             self._idle.reset(self._limits.idle_timeout)
 
     def _lacks_line(self, data: bytes) -> bool:
-        """Whether nothing is known of the peer after these bytes, either."""
+        """Whether nothing is known of the far end after these bytes, either."""
         too_long = len(self._unread) > self._limits.max_line
-        return not too_long and _FIRST_LINE.search(data) is None
+        return not too_long and self._factory.terminals.shows.search(data) is None
 
     def _go_on(self) -> None:
         """Ask for a turn if there is input, and room for its output; read on, or stop reading."""
@@ -356,14 +354,14 @@ class GatewayConnection(Protocol):
         self._is_queued = False
         if self._state.phase.closed and not self._is_leftover:
             return
-        if self._peer is None:
-            self._peer = self._new_peer()
-        peer = self._peer
+        if self._terminal is None:
+            self._terminal = self._factory.terminals.make(cast("IWire", self))
+        terminal = self._terminal
         if self._unread and self._has_room:
             piece, self._unread = self._unread[:PIECE], self._unread[PIECE:]
-            tokens = peer.receive(piece)
+            tokens = terminal.receive(piece)
             if self._session is None:
-                self._heard(peer, tokens)
+                self._heard(terminal, tokens)
             elif self._session.received(tokens):
                 self._typed()
         if self._is_leftover and not self._unread:
@@ -382,8 +380,8 @@ class GatewayConnection(Protocol):
     @property
     def _has_room(self) -> bool:
         state, session = self._state, self._session
-        # Without a session only telnet's answer is awaited; a long first line ends that.
-        waits = self._negotiation is not None and len(self._early) >= MOST_EARLY
+        # Without a session only the terminal's answer is awaited; a long first line ends that.
+        waits = self._settling is not None and len(self._early) >= MOST_EARLY
         is_full = waits if session is None else session.lines.is_full
         if self._is_leftover:
             return session is not None and not is_full
@@ -397,9 +395,9 @@ class GatewayConnection(Protocol):
             self._state.stop_reading()
 
     def _stop_timers(self) -> None:
-        for timer in (self._idle, self._greeting, self._negotiation):
+        for timer in (self._idle, self._greeting, self._settling):
             _cancel(timer)
-        self._idle = self._greeting = self._negotiation = None
+        self._idle = self._greeting = self._settling = None
 
 
 def _cancel(timer: IDelayedCall | None) -> None:
@@ -462,7 +460,8 @@ class GatewayFactory(Factory):
 
     With `secret` the login server at `server` trusts this gateway to say whose requests it passes
     on; if it is empty, the gateway does not say. `endpoint` makes the endpoints of clients, by
-    default for plain TCP. `door` limits who may connect. `wall` is the clock for people's days.
+    default for plain TCP. Each connection has one of the `terminals`. `door` limits who may
+    connect. `wall` is the clock for people's days.
     """
 
     noisy = False
@@ -472,6 +471,7 @@ class GatewayFactory(Factory):
     server: Address
     secret: str
     limits: LineLimits
+    terminals: Terminals
     endpoint: Callable[[Address], IStreamClientEndpoint] | None = None
     door: Door | None = None
     wall: Callable[[], float] = time.time

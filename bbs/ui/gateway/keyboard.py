@@ -1,4 +1,4 @@
-"""The input of one person: lines, from the keys of a telnet client or the bytes of a pipe.
+"""The input of one person: lines, from the keys of a terminal or the bytes of a pipe.
 
 Lines wait in a queue until they are carried out, one at a time.
 """
@@ -6,13 +6,14 @@ Lines wait in a queue until they are carried out, one at a time.
 from __future__ import annotations
 
 from codecs import IncrementalDecoder
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
 
 from bbs.ui.gateway.editor import EditBuffer, EditKey, KeyReader
-from bbs.ui.gateway.peer import Encoding, GatewayPeer, PeerKind
+from bbs.ui.gateway.encodings import Encoding
+from bbs.ui.gateway.interfaces import ITerminal
 from bbs.ui.gateway.screen import GatewayScreen, IGatewaySession
 from bbs.ui.interfaces import PromptCancelled
 from bbs.ui.output import visible
@@ -162,21 +163,12 @@ UNSENT = "Ctrl-D again ends all the same: something is not sent or not answered 
 TOO_LONG = "the line is over {} bytes"
 HERE = "bbs is here."
 
-_COMMANDS: Mapping[int, EditKey] = {
-    0xEC: EditKey.END_OF_INPUT,  # end of file (RFC 1184)
-    0xF3: EditKey.INTERRUPT,  # break
-    0xF4: EditKey.INTERRUPT,  # interrupt process
-    0xF7: EditKey.BACKSPACE,  # erase character
-    0xF8: EditKey.KILL_LINE,  # erase line
-}
-_ARE_YOU_THERE = 0xF6
-
 
 @dataclass(slots=True, eq=False, repr=False)
 class Keyboard:
-    """Adds the input from a peer to a queue of lines, of at most `_most` bytes each."""
+    """Adds the input from a terminal to a queue of lines, of at most `_most` bytes each."""
 
-    _peer: GatewayPeer
+    _terminal: ITerminal
     _screen: GatewayScreen
     _lines: InputQueue
     _most: int
@@ -191,7 +183,7 @@ class Keyboard:
     _hidden: EditBuffer = field(init=False)
 
     def __post_init__(self) -> None:
-        self._decoder = self._peer.encoding.decoder()
+        self._decoder = self._terminal.encoding.decoder()
         self._cutter = LineCutter(self._most)
         self._shown, self._hidden = EditBuffer(self._most), EditBuffer(self._most)
 
@@ -222,27 +214,27 @@ class Keyboard:
         self._decoder = encoding.decoder()
 
     def typed(self, text: bytes) -> bool:
-        """Take text from the peer; returns whether there is any."""
-        if self._peer.kind is PeerKind.TELNET:
-            # A line may have begun before the peer was known to be telnet.
+        """Take text from the terminal; returns whether there is any."""
+        if self._terminal.sends_keys:
+            # A line may have begun before the terminal said that it sends keys.
             for each in self._keys.read(self._decoder.decode(self._cutter.rest() + text)):
                 self._pressed(each)
             return bool(text)
         for line in self._cutter.feed(text):
             if isinstance(line, Overlong):
-                self._too_long(self._peer.encoding.decode(line[: 4 * MOST_OF_OVERLONG]))
+                self._too_long(self._terminal.encoding.decode(line[: 4 * MOST_OF_OVERLONG]))
             else:
                 self._screen.display.entered()
                 self._lines.add(line)
         return bool(text)
 
-    def command(self, code: int) -> bool:
-        """Take a telnet command; returns whether it is a key, as most are (RFC 854)."""
-        if code == _ARE_YOU_THERE:
+    def key(self, key: EditKey) -> bool:
+        """Take a key that came beside text; returns whether a person pressed it."""
+        if key is EditKey.ARE_YOU_THERE:
             self._screen.show(HERE)
-        elif code in _COMMANDS:
-            self._pressed(_COMMANDS[code])
-        return code in _COMMANDS
+            return False
+        self._pressed(key)
+        return True
 
     def ended(self) -> None:
         """End the input. A pipe's last line may lack its end."""

@@ -23,7 +23,7 @@ from bbs.protocols.presentation import Presentation
 from bbs.ui.completion import Completion
 from bbs.ui.conversation import Conversation
 from bbs.ui.gateway.editor import EditBuffer, EditKey
-from bbs.ui.gateway.peer import UTF8, Encoding, is_plain
+from bbs.ui.gateway.encodings import UTF8, Encoding, is_plain
 from bbs.ui.interfaces import IScreen
 from bbs.ui.layout import MOST_COLUMNS, table_edge, wrapped_text
 from bbs.ui.output import (
@@ -195,7 +195,7 @@ def prompt_text(host: str, conversation: Conversation | None, at_work: bool) -> 
 class IGatewaySession(Interface):
     """A session at the gateway, for its screen and its keyboard."""
 
-    is_pipe: bool = Attribute("Whether the peer is a plain pipe, into which a program may write.")
+    is_pipe: bool = Attribute("Whether a program may write and read at the far end.")
     is_busy: bool = Attribute("Whether a line is being carried out.")
     talks: bool = Attribute("Whether a line that is entered now is a message (without a slash).")
     queued: int = Attribute("How many lines wait behind the one that is carried out.")

@@ -29,13 +29,13 @@ from bbs.core.errors import WrongCredentials
 from bbs.core.values import UNITS, Rate
 from bbs.limits.rate_limits import Buckets
 from bbs.protocols.presentation import Presentation
-from bbs.protocols.telnet import TelnetCommand
 from bbs.ui.chat import is_said, own_message, said_text
 from bbs.ui.completion import Completion, completions
 from bbs.ui.conversation import Conversation
-from bbs.ui.gateway.editor import EditBuffer
+from bbs.ui.gateway.editor import EditBuffer, EditKey
+from bbs.ui.gateway.encodings import Encoding, named
+from bbs.ui.gateway.interfaces import ITerminal, IWire
 from bbs.ui.gateway.keyboard import Answer, InputLine, InputQueue, Keyboard
-from bbs.ui.gateway.peer import Encoding, GatewayPeer, IGatewayTransport, PeerKind, named
 from bbs.ui.gateway.screen import PROMPT, GatewayScreen, IGatewaySession, LineDisplay, prompt_text
 from bbs.ui.interfaces import BuiltinCommand, PromptCancelled, UsageError
 from bbs.ui.output import Timestamps, waiting_words
@@ -44,7 +44,7 @@ from bbs.ui.unsent import unsent_lines
 
 
 def gateway_commands(
-    peer: GatewayPeer, screen: GatewayScreen, use: Callable[[Encoding], None]
+    terminal: ITerminal, screen: GatewayScreen, use: Callable[[Encoding], None]
 ) -> Mapping[str, BuiltinCommand]:
     """The gateway's own commands, by name; `use` switches to another encoding."""
 
@@ -56,7 +56,7 @@ def gateway_commands(
             if found is None:
                 raise UsageError()
             use(found)
-        screen.notice(f"Encoding: {peer.encoding.name}")
+        screen.notice(f"Encoding: {terminal.encoding.name}")
 
     def times(words: Sequence[str]) -> None:
         screen.stamps = _switched(words, screen.stamps)
@@ -234,8 +234,6 @@ MOST_FAILURES = 5  # consecutive wrong passwords that end a session
 
 FAREWELL = 60.0  # seconds at most in which the lines of a person who has gone are carried out
 
-OBTRUSIVE = "Too much negotiation. Bye!"
-
 TYPED_AHEAD = "what you typed after that"
 
 GREETING = """\
@@ -245,8 +243,8 @@ login NAME to log in, register NAME to make an account; help lists all commands.
 
 @implementer(IGatewaySession)
 class GatewaySession:
-    """One person's session: `peer` is at `host`, and `transport` is closed at the end. `connect`
-    makes the person's client of the service."""
+    """One person's session: they are at `host`, and sit at `terminal`, which hangs up at the end.
+    `connect` makes the person's client of the service."""
 
     _log = Logger()
 
@@ -254,18 +252,18 @@ class GatewaySession:
         self,
         context: GatewayContext,
         host: str,
-        transport: IGatewayTransport,
-        peer: GatewayPeer,
+        wire: IWire,
+        terminal: ITerminal,
         connect: Callable[[], ServiceClient],
     ) -> None:
         clock, max_line = context.clock, context.max_line
-        self.peer = peer
+        self.terminal = terminal
         self.lines = InputQueue(max_line)
         self._context = context
         self._host = host
-        self._transport = transport
+        self._wire = wire
         self._connect = connect
-        self._display = LineDisplay(self.peer.write)
+        self._display = LineDisplay(self.terminal.write)
         self._question = ""
         self._running: Deferred[bool] | None = None
         self._pace = LinePace(context, host)
@@ -278,11 +276,11 @@ class GatewaySession:
         times = Timestamps(context.wall)
         self._screen = GatewayScreen(clock, context.vocabulary, times, self._display, self)
         self._conversation: Conversation | None = None
-        self._keyboard = Keyboard(self.peer, self._screen, self.lines, max_line, self)
+        self._keyboard = Keyboard(self.terminal, self._screen, self.lines, max_line, self)
 
     def _converse(self) -> Conversation:
         if self._conversation is None:
-            own = gateway_commands(self.peer, self._screen, self._use)
+            own = gateway_commands(self.terminal, self._screen, self._use)
             client = self._connect()
             self._conversation = Conversation(client, self._screen, single_user=True, builtins=own)
         return self._conversation
@@ -293,35 +291,35 @@ class GatewaySession:
         users = self._conversation.users if self._conversation else ()
         return not (self.is_busy and not self._question) and not users
 
-    def begin(self, prompt: str, early: Iterable[bytes | TelnetCommand]) -> None:
-        """Take lines from now on, and what came before. The last row of the peer, who was greeted,
-        has this prompt, unless the peer's own echo of an early line is there."""
+    def begin(self, prompt: str, early: Iterable[bytes | EditKey]) -> None:
+        """Take lines from now on, and what came before. The last row of the person, who was
+        greeted, has this prompt, unless the terminal's own echo of an early line is there."""
         self._display.found(prompt)
         self._take(early)
-        self._update_from_peer()
+        self._update_from_terminal()
         running = Deferred.fromCoroutine(self._run())
         running.addErrback(lambda failure: self._log.failure("a session broke off", failure))
 
-    def received(self, tokens: Iterable[bytes | TelnetCommand]) -> bool:
-        """Take what came from the peer; returns whether some of it was typed."""
+    def received(self, tokens: Iterable[bytes | EditKey]) -> bool:
+        """Take what came from the terminal; returns whether some of it was typed."""
         typed = self._take(self._updated(tokens))
-        self._update_from_peer()
+        self._update_from_terminal()
         self._screen.draw_soon()
         return typed
 
-    def _updated(self, tokens: Iterable[bytes | TelnetCommand]) -> Iterator[bytes | TelnetCommand]:
+    def _updated(self, tokens: Iterable[bytes | EditKey]) -> Iterator[bytes | EditKey]:
         for each in tokens:
-            self._update_from_peer()
+            self._update_from_terminal()
             yield each
 
-    def _take(self, tokens: Iterable[bytes | TelnetCommand]) -> bool:
+    def _take(self, tokens: Iterable[bytes | EditKey]) -> bool:
         typed, self._taking = False, True
         try:
             for each in tokens:
                 if self._ended:
                     break
-                if isinstance(each, TelnetCommand):
-                    typed |= self._keyboard.command(each.code)
+                if isinstance(each, EditKey):
+                    typed |= self._keyboard.key(each)
                 else:
                     typed |= self._keyboard.typed(each)
         finally:
@@ -331,7 +329,7 @@ class GatewaySession:
         return typed
 
     def hold(self, blocked: bool) -> None:
-        """Hold lines back while the peer takes no more output."""
+        """Hold lines back while the terminal takes no more output."""
         self._blocked = blocked
         self.hold_lines()
 
@@ -354,18 +352,18 @@ class GatewaySession:
             self.give_up()
             self._drop([*unread, begun.text if begun else ""])
             self._display.show(words)
-            self._transport.close()
+            self.terminal.hang_up()
             self.close()
 
     def _unread_lines(self) -> Sequence[InputLine]:
         """What came too late to be taken: a pipe's lines, or a note where there were keys."""
-        unread = self._transport.unread()
-        if self.peer.kind is PeerKind.PIPE:
+        unread = self._wire.unread()
+        if self.is_pipe:
             return unread.split(b"\n")
         return [TYPED_AHEAD] if unread or self.lines.is_full else []
 
     def hang_up(self, has_more: bool) -> Deferred[None]:
-        """Release everything after the peer has gone; fires when that is done. What the person
+        """Release everything after the person has gone; fires when that is done. What the person
         entered is carried out first, as nobody could read that it was not. `has_more`: lines of it
         are still to be received, and `lines` to be ended then."""
         self._screen.end()
@@ -398,14 +396,14 @@ class GatewaySession:
         """Break the cycles of references, after `close`: when thousands leave at a time, the
         garbage collector stops everybody else for a second to find them."""
         del self._keyboard, self._conversation, self._connect, self._screen
-        del self._transport, self.peer
+        del self._wire, self.terminal
 
     async def _run(self) -> None:
         while (line := await self.lines.next()) is not None:
             text = self._text(line)
             self._keyboard.remember(text)
             if text.strip():
-                self._transport.has_asked()
+                self._wire.has_asked()
             if not await self._carry_out(text):
                 break
             if not self._ended:
@@ -434,7 +432,7 @@ class GatewaySession:
 
     @property
     def is_pipe(self) -> bool:
-        return self.peer.kind is PeerKind.PIPE
+        return self.terminal.is_pipe
 
     @property
     def talks(self) -> bool:
@@ -480,7 +478,7 @@ class GatewaySession:
         """Count the lines of a pipe that are answers to the questions of a line before them."""
         if is_answer:
             self._unanswered = max(0, self._unanswered - 1)
-        elif self.peer.kind is PeerKind.PIPE:
+        elif self.is_pipe:
             self._unanswered = count_questions(text, users=False)
 
     def leave(self) -> None:
@@ -490,24 +488,24 @@ class GatewaySession:
         return completions(self._converse(), line)
 
     def _text(self, line: InputLine) -> str:
-        return line if isinstance(line, str) else self.peer.encoding.decode(line)
+        return line if isinstance(line, str) else self.terminal.encoding.decode(line)
 
-    def _update_from_peer(self) -> None:
-        peer, display = self.peer, self._display
-        display.edits, display.rows = peer.edits_here, peer.rows
-        if peer.encoding is not display.encoding:
-            self._use(peer.encoding)
-        if peer.columns != display.columns:
-            display.resized(peer.columns)
-        if peer.is_obtrusive:
-            self.end(OBTRUSIVE)
+    def _update_from_terminal(self) -> None:
+        terminal, display = self.terminal, self._display
+        display.edits, display.rows = terminal.edits_here, terminal.rows
+        if terminal.encoding is not display.encoding:
+            self._use(terminal.encoding)
+        if terminal.columns != display.columns:
+            display.resized(terminal.columns)
+        if terminal.refused:
+            self.end(terminal.refused)
 
     def hold_lines(self) -> None:
         self.lines.hold(self._blocked or self._screen.has_pages)
         self._screen.draw_soon()
 
     def _use(self, encoding: Encoding) -> None:
-        self.peer.encoding = self._display.encoding = encoding
+        self.terminal.encoding = self._display.encoding = encoding
         self._keyboard.use(encoding)
 
     def prompt(self) -> tuple[str, EditBuffer | None]:
@@ -538,7 +536,7 @@ class GatewaySession:
         self._keyboard.asked = True
         try:
             answer = await self._answer(
-                prompt if self.peer.edits_here else f"(it will show) {prompt}"
+                prompt if self.terminal.edits_here else f"(it will show) {prompt}"
             )
         finally:
             self._keyboard.asked = False

@@ -14,6 +14,7 @@ from twisted.internet.testing import StringTransport
 
 from bbs.board.client import face
 from bbs.core.addresses import Address
+from bbs.faces.telnet.peer import terminals
 from bbs.limits.connections import Door
 from bbs.protocols.line.interfaces import LineLimits
 from bbs.testing import MemoryNetwork
@@ -175,6 +176,7 @@ class GatewayCase(ClientTestCase):
             LOGIN,
             self.secret,
             self.limits,
+            terminals(self.limits.max_line, self.clock),
             endpoint,
             self.door,
             self.service.wall,

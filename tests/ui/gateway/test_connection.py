@@ -26,7 +26,7 @@ from zope.interface import implementer
 from bbs.client import Address
 from bbs.protocols.connection_state import LINGER
 from bbs.protocols.line.interfaces import LineLimits
-from bbs.ui.gateway.connection import NEGOTIATION_DEADLINE, PIECE, STOPPING, Backpressure
+from bbs.ui.gateway.connection import PIECE, SETTLING_DEADLINE, STOPPING, Backpressure
 from bbs.ui.gateway.session import BURST
 from tests.client.case import APP_1, OwnClock
 from tests.protocols.line.tools import WireSocket
@@ -122,7 +122,7 @@ class LimitTests(GatewayCase):
         shown = self.watch_turns(telnet)
         telnet.send(b"help\r\0" * 100)
         self.assertEqual(sum(shown), 0)
-        self.network.advance(NEGOTIATION_DEADLINE)
+        self.network.advance(SETTLING_DEADLINE)
         self.assertEqual(sum(shown), 100)
         self.assertLessEqual(max(shown), FEW)
 
@@ -131,7 +131,7 @@ class LimitTests(GatewayCase):
         telnet.send(b"\r\n" + b"nonsense\r\n" * 2000)
         self.assertFalse(telnet.socket.reading)
         self.assertNotIn(b"nonsense", telnet.new)
-        self.network.advance(NEGOTIATION_DEADLINE)
+        self.network.advance(SETTLING_DEADLINE)
         self.network.advance(60.0)
         self.assertTrue(telnet.socket.reading)
         self.assertEqual(telnet.new.count(b"Unknown command nonsense."), 2000)

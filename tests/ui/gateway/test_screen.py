@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board.posts.posts import post as publish
 from bbs.ui.gateway.editor import EditBuffer, EditKey
-from bbs.ui.gateway.peer import BIG5, UTF8
+from bbs.ui.gateway.encodings import BIG5, UTF8
 from bbs.ui.gateway.screen import PROMPT, LineDisplay, Pager
 from tests.ui.gateway.case import GatewayCase, Visitor, window
 

@@ -18,7 +18,7 @@ from bbs.protocols.connection_state import LINGER, RejectedConnection
 from bbs.ui.conversation import Conversation
 from bbs.ui.gateway.connection import (
     DESCRIPTORS,
-    NEGOTIATION_DEADLINE,
+    SETTLING_DEADLINE,
     GatewayClient,
     GatewayConnection,
 )
@@ -291,7 +291,7 @@ class LeavingTests(GatewayCase):
         telnet = self.visitor()
         telnet.send("help\r\nexit\r\n")
         self.assertEqual(len(self.there()), 1)
-        self.network.advance(NEGOTIATION_DEADLINE)
+        self.network.advance(SETTLING_DEADLINE)
         self.assertTrue(telnet.is_over)
         self.goes(telnet)
 

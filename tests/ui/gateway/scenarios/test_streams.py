@@ -20,10 +20,11 @@ from zope.interface import implementer
 from bbs.client.catalog import CommandCatalog
 from bbs.client.replies import ServiceReply
 from bbs.client.request import ClientRequest
-from bbs.protocols.telnet import TelnetCommand
+from bbs.faces.telnet.peer import MOST_SUBNEGOTIATION, TelnetPeer
 from bbs.ui.completion import Completion
+from bbs.ui.gateway.editor import EditKey
+from bbs.ui.gateway.interfaces import IWire
 from bbs.ui.gateway.keyboard import InputLine, InputQueue, Keyboard
-from bbs.ui.gateway.peer import MOST_SUBNEGOTIATION, GatewayPeer, IGatewayTransport
 from bbs.ui.gateway.screen import GatewayScreen, IGatewaySession, LineDisplay
 from bbs.ui.output import Timestamps
 from tests.retained import retained
@@ -94,7 +95,7 @@ class Screen(GatewayScreen):
         """Nobody looks."""
 
 
-@implementer(IGatewaySession, IGatewayTransport)
+@implementer(IGatewaySession, IWire)
 class Typist:
     """A keyboard at a peer, with nobody who carries anything out."""
 
@@ -103,12 +104,12 @@ class Typist:
 
     def __init__(self) -> None:
         self.sent = b""
-        self.peer = GatewayPeer(self, MOST, Clock())
+        self.peer = TelnetPeer(self, MOST, Clock())
         self.lines = InputQueue(MOST)
         self.screen = Screen(LineDisplay(self.peer.write), self)
         self.keyboard = Keyboard(self.peer, self.screen, self.lines, MOST, self)
 
-    # IGatewayTransport
+    # IWire
 
     def write(self, data: bytes) -> None:
         self.sent += data
@@ -143,8 +144,8 @@ class Typist:
     def take(self, *pieces: bytes) -> None:
         for piece in pieces:
             for each in self.peer.receive(piece):
-                if isinstance(each, TelnetCommand):
-                    self.keyboard.command(each.code)
+                if isinstance(each, EditKey):
+                    self.keyboard.key(each)
                 else:
                     self.keyboard.typed(each)
 

@@ -4,89 +4,35 @@ Telnet clients begin to negotiate only on port 23, if at all, and a pipe must no
 negotiation. The first line end tells them apart, or a sequence with IAC before it: telnet ends a
 line with CR LF or CR NUL, whatever it has agreed on (RFC 854, and 1123, section 3.3.1), and a pipe
 with LF.
-
-Text that a terminal cannot show, such as characters that Big5 lacks or malformed bytes, is shown as
-an escape such as `\\U0001f600`, so that nothing is lost silently.
 """
 
 from __future__ import annotations
 
-import codecs
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import lru_cache, partial
+from functools import partial
+from socket import SO_OOBINLINE, SOL_SOCKET
 
-from twisted.internet.interfaces import IReactorTime
-from wcwidth import wcwidth
-from zope.interface import Interface
+from twisted.internet.interfaces import IReactorTime, ITCPTransport, ITransport
+from zope.interface import implementer
 
 from bbs.protocols import telnet
+from bbs.protocols.connection_state import plain_socket
 from bbs.protocols.telnet import Negotiation, Options, Side, Subnegotiation, TelnetReader
-from bbs.ui.output import visible_in_line
-
-_ERRORS = "backslashreplace"
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """An encoding: IANA's `name`, as in CHARSET (RFC 2066), and the `columns` of a character."""
-
-    name: str
-    codec: str
-    columns: Callable[[str], int]
-
-    def decoder(self) -> codecs.IncrementalDecoder:
-        """A decoder of bytes that may be cut anywhere."""
-        return codecs.getincrementaldecoder(self.codec)(_ERRORS)
-
-    def decode(self, data: bytes) -> str:
-        return data.decode(self.codec, _ERRORS)
-
-    def encode(self, text: str) -> bytes:
-        return text.encode(self.codec, _ERRORS)
-
-    def shown(self, character: str) -> str:
-        """A character as shown in a line that is edited."""
-        return _shown(self.codec, character)
-
-    def width(self, text: str) -> int:
-        return len(text) if is_plain(text) else sum(map(self.columns, text))
-
-
-def is_plain(text: str) -> bool:
-    """Whether each character of a text shows as itself in one column, in any encoding. Most drawn
-    text is so, and saves a look at each character."""
-    return text.isascii() and text.isprintable()
-
-
-@lru_cache(maxsize=4096)
-def _shown(codec: str, character: str) -> str:
-    # Cached, as drawing a line needs this for each character of a row.
-    return visible_in_line(character).encode(codec, _ERRORS).decode(codec, _ERRORS)
-
-
-UTF8 = Encoding("UTF-8", "utf-8", lambda character: max(0, wcwidth(character)))
-
-BIG5 = Encoding("BIG5", "cp950", lambda character: len(character.encode("cp950", "replace")))
-"""Code page 950 is Big5 with the characters that ETEN added and Windows kept (碁, 銹, 裏, and box
-drawing), as today's terminals show it. Python's `big5` lacks these, and `big5hkscs` lacks ～ and €.
-A terminal in Big5 draws every character of two bytes in two columns, box drawing too."""
-
-_NAMES = {"utf-8": UTF8, "utf8": UTF8, "big5": BIG5, "big-5": BIG5, "cp950": BIG5, "csbig5": BIG5}
-
-
-def named(name: str | bytes) -> Encoding | None:
-    text = name if isinstance(name, str) else name.decode("ascii", "replace")
-    return _NAMES.get(text.lower())
-
+from bbs.ui.gateway.connection import Terminals
+from bbs.ui.gateway.editor import EditKey
+from bbs.ui.gateway.encodings import UTF8, Encoding, named
+from bbs.ui.gateway.interfaces import ITerminal, IWire
 
 MOST_SUBNEGOTIATION = 1024
 """Bytes kept of a subnegotiation: enough for a terminal's character sets, not for all there are."""
 
 MOST_NEGOTIATIONS = 500
 """Sequences in a minute: a client sends some twenty at first, and one for each step of a resize."""
+
+OBTRUSIVE = "Too much negotiation. Bye!"
 
 REQUEST, ACCEPTED, REJECTED = b"\1", b"\2", b"\3"  # about CHARSET (RFC 2066)
 
@@ -100,6 +46,17 @@ _LINE_END = re.compile(rb"[\r\n]")
 _TABLE = b"[TTABLE]"  # offers a translation table, which is not taken
 
 
+_KEYS: Mapping[int, EditKey] = {
+    0xEC: EditKey.END_OF_INPUT,  # end of file (RFC 1184)
+    0xF3: EditKey.INTERRUPT,  # break
+    0xF4: EditKey.INTERRUPT,  # interrupt process
+    0xF6: EditKey.ARE_YOU_THERE,
+    0xF7: EditKey.BACKSPACE,  # erase character
+    0xF8: EditKey.KILL_LINE,  # erase line
+}
+"""The keys that telnet's commands stand for (RFC 854)."""
+
+
 class PeerKind(Enum):
     """The kind of client at the other end."""
 
@@ -108,34 +65,19 @@ class PeerKind(Enum):
     PIPE = "a plain pipe"
 
 
-class IGatewayTransport(Interface):
-    """The connection to a peer."""
-
-    def write(data: bytes) -> None:
-        """Send bytes, unless the connection has ended."""
-
-    def close() -> None:
-        """End the connection once all is sent."""
-
-    def has_asked() -> None:
-        """Note that the peer has sent a line that is not blank."""
-
-    def unread() -> bytes:
-        """The bytes that have come and were not looked at."""
-
-
+@implementer(ITerminal)
 @dataclass(slots=True, eq=False, repr=False)
-class GatewayPeer:
-    """The other end of one connection; a first line of more than `_room` bytes is not telnet's."""
+class TelnetPeer:
+    """The far end of one connection; a first line of more than `_room` bytes is not telnet's."""
 
-    _transport: IGatewayTransport
+    _wire: IWire
     _room: int
     _clock: IReactorTime
     kind: PeerKind = PeerKind.UNKNOWN
     columns: int = 0  # of its window, at most `MOST_COLUMNS`; 0 if it has not said
     rows: int = 0
     encoding: Encoding = UTF8
-    is_obtrusive: bool = False  # it negotiates without end, so nothing more is taken from it
+    refused: str = ""  # why nothing more is taken from it: it negotiates without end
     _minute: float = field(init=False)  # when the present minute began
     _sequences: int = 0  # in this minute
     _reader: TelnetReader = field(default_factory=partial(TelnetReader, MOST_SUBNEGOTIATION))
@@ -153,7 +95,16 @@ class GatewayPeer:
 
     @property
     def settled(self) -> bool:
-        return self._options.settled
+        is_telnet = self.kind is PeerKind.TELNET and self._options.settled
+        return is_telnet or self.kind is PeerKind.PIPE
+
+    @property
+    def sends_keys(self) -> bool:
+        return self.kind is PeerKind.TELNET
+
+    @property
+    def is_pipe(self) -> bool:
+        return self.kind is PeerKind.PIPE
 
     def write(self, text: str) -> None:
         """Send text, in which LF ends a line."""
@@ -161,12 +112,14 @@ class GatewayPeer:
             data = telnet.escaped(self.encoding.encode(text.replace("\n", "\r\n")))
         else:
             data = self.encoding.encode(text)
-        self._transport.write(data)
+        self._wire.write(data)
 
-    def receive(self, data: bytes) -> Iterator[bytes | telnet.TelnetCommand]:
-        """The peer's text, in which LF ends a line, and its commands; consume the iterator."""
+    def hang_up(self) -> None:
+        self._wire.close()
+
+    def receive(self, data: bytes) -> Iterator[bytes | EditKey]:
         for token in self._reader.read(data):
-            if self.is_obtrusive:
+            if self.refused:
                 return
             if isinstance(token, bytes):
                 if self.kind is PeerKind.UNKNOWN:
@@ -179,8 +132,8 @@ class GatewayPeer:
                     self._negotiate(token)
                 elif isinstance(token, Subnegotiation):
                     self._subnegotiate(token)
-                else:
-                    yield token
+                elif key := _KEYS.get(token.code):
+                    yield key
 
     def _look_at(self, text: bytes) -> None:
         """Tell telnet from a pipe by the end of the first line."""
@@ -194,14 +147,15 @@ class GatewayPeer:
     def _is_telnet(self) -> None:
         if self.kind is PeerKind.UNKNOWN:
             self.kind = PeerKind.TELNET
-            self._transport.write(self._options.offer())
+            self._wire.write(self._options.offer())
 
     def _count(self) -> None:
         now = self._clock.seconds()
         if now >= self._minute + 60:
             self._minute, self._sequences = now, 0
         self._sequences += 1
-        self.is_obtrusive = self._sequences > MOST_NEGOTIATIONS
+        if self._sequences > MOST_NEGOTIATIONS:
+            self.refused = OBTRUSIVE
 
     def _with_plain_ends(self, text: bytes) -> bytes:
         """CR LF, CR NUL, CR and LF are one line end each, wherever they are cut."""
@@ -214,10 +168,10 @@ class GatewayPeer:
 
     def _negotiate(self, said: Negotiation) -> None:
         could = self._options.on(Side.OURS, telnet.CHARSET)
-        self._transport.write(self._options.receive(said))
+        self._wire.write(self._options.receive(said))
         if self._options.on(Side.OURS, telnet.CHARSET) and not could:
             self._asked_charset = True
-            self._transport.write(telnet.subnegotiation(telnet.CHARSET, REQUEST + _OFFER))
+            self._wire.write(telnet.subnegotiation(telnet.CHARSET, REQUEST + _OFFER))
 
     def _subnegotiate(self, said: Subnegotiation) -> None:
         if said.option == telnet.NAWS and len(said.data) == 4:
@@ -230,7 +184,7 @@ class GatewayPeer:
             if verb in (ACCEPTED, REJECTED):
                 self._asked_charset = False
             elif verb == REQUEST:
-                self._transport.write(telnet.subnegotiation(telnet.CHARSET, self._choose(names)))
+                self._wire.write(telnet.subnegotiation(telnet.CHARSET, self._choose(names)))
 
     def _choose(self, names: bytes) -> bytes:
         """The answer to a request for one of some character sets."""
@@ -244,3 +198,21 @@ class GatewayPeer:
                 self.encoding = encoding
                 return ACCEPTED + name
         return REJECTED
+
+
+_SHOWS = re.compile(rb"[\r\n\xff]")
+"""Where a far end shows what it is: at the end of its first line, or where its telnet
+negotiates."""
+
+
+def terminals(max_line: int, clock: IReactorTime) -> Terminals:
+    """The terminals of telnet; a line has at most `max_line` bytes."""
+    return Terminals(lambda wire: TelnetPeer(wire, max_line, clock), _SHOWS, take_urgent_bytes)
+
+
+def take_urgent_bytes(transport: ITransport) -> None:
+    """Receive urgent bytes in line. Telnet's Synch sends the DM of IAC DM as one (RFC 854); without
+    it, IAC would swallow the next byte."""
+    handle = plain_socket(transport) if ITCPTransport.providedBy(transport) else None
+    if handle is not None:
+        handle.setsockopt(SOL_SOCKET, SO_OOBINLINE, 1)

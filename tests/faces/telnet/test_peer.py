@@ -9,68 +9,18 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
+from zope.interface.verify import verifyObject
 
-from bbs.protocols.telnet import TelnetCommand
-from bbs.ui.gateway.peer import (
-    BIG5,
+from bbs.faces.telnet.peer import (
     MOST_COLUMNS,
     MOST_NEGOTIATIONS,
-    UTF8,
-    GatewayPeer,
-    IGatewayTransport,
+    OBTRUSIVE,
     PeerKind,
-    named,
+    TelnetPeer,
 )
-
-
-class EncodingTests(SynchronousTestCase):
-    def test_names(self) -> None:
-        for name in ("utf-8", "UTF-8", "utf8"):
-            self.assertIs(named(name), UTF8)
-        for name in ("big5", "BIG5", "Big-5", "cp950"):
-            self.assertIs(named(name), BIG5)
-        self.assertIsNone(named("latin-1"))
-
-    def test_big5_has_what_eten_added(self) -> None:
-        self.assertEqual(BIG5.encode("中文碁銹"), b"\xa4\xa4\xa4\xe5\xf9\xd6\xf9\xd7")
-        self.assertEqual(BIG5.decode(b"\xa4\xa4\xa4\xe5\xf9\xd6\xf9\xd7\xf9\xf9"), "中文碁銹═")
-
-    def test_what_an_encoding_lacks_is_an_escape(self) -> None:
-        self.assertEqual(BIG5.encode("a\U0001f600é"), rb"a\U0001f600\xe9")
-        self.assertEqual(UTF8.encode("a\udc80"), rb"a\udc80")
-
-    def test_bytes_that_are_no_text_are_escapes(self) -> None:
-        self.assertEqual(UTF8.decode(b"a\xffb\xe4\xb8"), r"a\xffb\xe4\xb8")
-        self.assertEqual(BIG5.decode(b"a\xffb"), r"a\xffb")
-
-    def test_characters_may_be_cut_anywhere(self) -> None:
-        for encoding in (UTF8, BIG5):
-            data = encoding.encode("a中文b")
-            decoder = encoding.decoder()
-            text = "".join(decoder.decode(bytes([byte])) for byte in data)
-            self.assertEqual(text, "a中文b")
-
-    def test_bad_bytes_cut_anywhere_are_shown(self) -> None:
-        for encoding, data, text in (
-            (UTF8, b"\xe4\xb8a", r"\xe4\xb8a"),
-            (BIG5, b"\xffa", r"\xffa"),
-        ):
-            decoder = encoding.decoder()
-            found = "".join(decoder.decode(bytes([byte])) for byte in data)
-            self.assertEqual(found, text)
-
-    def test_columns(self) -> None:
-        self.assertEqual(UTF8.width("a中\u0301\U0001f600"), 1 + 2 + 0 + 2)
-        self.assertEqual(UTF8.width("─"), 1)
-        self.assertEqual(BIG5.width("a中─"), 1 + 2 + 2)
-
-    def test_what_acts_is_shown_as_an_escape(self) -> None:
-        self.assertEqual(
-            [UTF8.shown(each) for each in "a\x1b\u202e中"], ["a", "\\x1b", "\\u202e", "中"]
-        )
-        self.assertEqual(UTF8.shown("\u200d"), "")
-        self.assertEqual(BIG5.shown("\U0001f600"), "\\U0001f600")
-
+from bbs.ui.gateway.editor import EditKey
+from bbs.ui.gateway.encodings import BIG5, UTF8
+from bbs.ui.gateway.interfaces import ITerminal, IWire
 
 OFFER = (
     b"\xff\xfb\x01\xff\xfb\x03\xff\xfb\x00\xff\xfb\x2a"  # WILL ECHO, SGA, BINARY, CHARSET
@@ -86,15 +36,15 @@ def charset(said: bytes) -> bytes:
     return b"\xff\xfa\x2a" + said + b"\xff\xf0"
 
 
-@implementer(IGatewayTransport)
+@implementer(IWire)
 class PeerCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.sent = b""
         self.peer = self.new_peer()
 
-    def new_peer(self) -> GatewayPeer:
-        return GatewayPeer(self, 100, self.clock)
+    def new_peer(self) -> TelnetPeer:
+        return TelnetPeer(self, 100, self.clock)
 
     def write(self, data: bytes) -> None:
         self.sent += data
@@ -119,6 +69,20 @@ class PeerCase(SynchronousTestCase):
 
 
 class KindTests(PeerCase):
+    def test_interface(self) -> None:
+        verifyObject(ITerminal, self.peer)
+
+    def test_what_it_is_says_how_it_is_read(self) -> None:
+        for line, keys, pipe in (
+            (b"x", False, False),
+            (b"x\r\n", True, False),
+            (b"x\n", False, True),
+        ):
+            self.setUp()
+            self.receive(line)
+            self.assertEqual((self.peer.sends_keys, self.peer.is_pipe), (keys, pipe))
+            self.assertIs(self.peer.settled, pipe)
+
     def test_nothing_is_sent_before_it_is_known(self) -> None:
         self.assertEqual(self.receive(b"login ann"), b"login ann")
         self.assertIs(self.peer.kind, PeerKind.UNKNOWN)
@@ -245,14 +209,13 @@ class NegotiationTests(PeerCase):
         self.receive(charset(b"\x02UTF-8"))
         self.assertEqual(self.answers(charset(b"\x01;BIG5")), charset(b"\x02BIG5"))
 
-    def test_commands_are_passed_on(self) -> None:
-        self.assertEqual(
-            list(self.peer.receive(b"a" + AYT + b"b")), [b"a", TelnetCommand(0xF6), b"b"]
-        )
+    def test_commands_are_keys(self) -> None:
+        came = self.peer.receive(b"a" + AYT + b"b\xff\xf1\xff\xf8")
+        self.assertEqual([*came], [b"a", EditKey.ARE_YOU_THERE, b"b", EditKey.KILL_LINE])
 
     def test_without_an_end_it_is_not_listened_to(self) -> None:
         answers = self.answers(b"\xff\xfd\x18" * (MOST_NEGOTIATIONS + 10) + b"text")
-        self.assertTrue(self.peer.is_obtrusive)
+        self.assertEqual(self.peer.refused, OBTRUSIVE)
         self.assertEqual(len(answers), 3 * (MOST_NEGOTIATIONS + 1))
         self.clock.advance(60)
         self.assertEqual(self.receive(b"text"), b"")
@@ -262,7 +225,7 @@ class NegotiationTests(PeerCase):
             self.receive(b"\xff\xfd\x18" * (MOST_NEGOTIATIONS - 1))
             self.clock.advance(60)
         self.receive(b"\xff\xfd\x18" * MOST_NEGOTIATIONS)
-        self.assertFalse(self.peer.is_obtrusive)
+        self.assertEqual(self.peer.refused, "")
         self.clock.advance(59)
         self.receive(AYT)
-        self.assertTrue(self.peer.is_obtrusive)
+        self.assertEqual(self.peer.refused, OBTRUSIVE)

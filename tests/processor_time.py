@@ -63,8 +63,11 @@ def measured() -> Iterator[Callable[[], Mapping[str, float]]]:
 
 
 def room_of(test: str) -> str:
-    """The room of a test: the folder of `tests/` that it is in, or else the first one."""
+    """The room of a test: the folder of `tests/` that it is in, or else the first one. Each module
+    of `tests/integration/` is a room, as it starts servers of its own."""
     first, second, *others = test.split(".")
+    if second == "integration":
+        return others[0]
     return second if first == "tests" and len(others) > 2 else first
 
 

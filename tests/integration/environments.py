@@ -2,7 +2,7 @@
 
 To make one with all that bbs needs takes ten seconds of a processor, and the package index. It is
 made once for each Python, without bbs itself, kept in `.services/`, and copied for each use; those
-copies are beside it, as its files are linked there.
+copies are beside it, as its files are linked there. The wheel of the checkout is kept there too.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache, wraps
 from pathlib import Path
+from typing import TypeVar
 
 from tests.paths import CHECKOUT
+
+T = TypeVar("T")
 
 COPIED = [
     *("bbs", "docs", "tests", "twisted"),
@@ -29,6 +33,27 @@ COPIED = [
 _KEPT = CHECKOUT / ".services" / "environments"
 
 _PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check")
+
+
+def once(make: Callable[[], T]) -> Callable[[], T]:
+    """Make something when it is first asked for. Whoever asks again gets the same, or the same
+    failure: a build that fails is not repeated for each test."""
+
+    @cache
+    def outcome() -> tuple[T, None] | tuple[None, Exception]:
+        try:
+            return make(), None
+        except Exception as error:
+            return None, error
+
+    @wraps(make)
+    def made() -> T:
+        found = outcome()
+        if found[1] is not None:
+            raise found[1].with_traceback(None)
+        return found[0]
+
+    return made
 
 
 def run(*command: object, cwd: Path) -> str:
@@ -88,6 +113,25 @@ def build(bin_folder: Path, into: Path, *sources: Path) -> Sequence[Path]:
     return sorted(into.glob("*.whl"))
 
 
+@once
+def wheel() -> Path:
+    """The wheel of this checkout, which all processes of a run share."""
+    digest = hashlib.sha256()
+    with tempfile.TemporaryDirectory(prefix="bbs-wheel-") as copied:
+        source = Path(copied) / "txbbs"
+        copy_checkout(source)
+        for file in sorted(source.rglob("*")):
+            if file.is_file():
+                digest.update(bytes(file.relative_to(source)) + b"\0" + file.read_bytes())
+        folder = _KEPT / f"wheel-{digest.hexdigest()[:16]}"
+        with _lock("wheel"):
+            if not [*folder.glob("*.whl")]:
+                with environment() as bin_folder:
+                    build(bin_folder, folder, source)
+    [found] = folder.glob("*.whl")
+    return found
+
+
 def install(bin_folder: Path, *what: object) -> None:
     """Install something, with what it needs."""
     argv = (bin_folder / "python", *_PIP, "install", "--no-build-isolation", *what)
@@ -99,16 +143,23 @@ def uninstall(bin_folder: Path, name: str) -> None:
     run(bin_folder / "python", *_PIP, "uninstall", "--yes", name, cwd=bin_folder.parents[1])
 
 
+@contextmanager
+def _lock(what: str) -> Iterator[None]:
+    """Have one process at a time make WHAT is kept."""
+    _KEPT.mkdir(parents=True, exist_ok=True)
+    with (_KEPT / f"{what}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _with_dependencies(python: str) -> Path:
     """The environment that is copied."""
     version = run(python, "-c", "import sys; print(sys.executable, sys.version)", cwd=CHECKOUT)
     digest = hashlib.sha256(version.encode() + bytes(_KEPT))  # Scripts have the folder's path.
     for source in (CHECKOUT / "setup.cfg", CHECKOUT / "pyproject.toml", Path(__file__)):
         digest.update(source.read_bytes())
-    _KEPT.mkdir(parents=True, exist_ok=True)
     folder = _KEPT / digest.hexdigest()[:16]
-    with (_KEPT / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _lock("python"):
         complete = folder / "complete"
         if not complete.exists():
             shutil.rmtree(folder, ignore_errors=True)

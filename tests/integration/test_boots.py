@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import atexit
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -22,6 +19,7 @@ from bbs.scaling.ec2.launch_request import user_data_maker
 from bbs.scaling.providers import LaunchKit
 from tests.deploy.test_deploy import APP_SLICE
 from tests.integration.boots import Booted, Image
+from tests.integration.environments import once, run, wheel
 from tests.paths import CHECKOUT
 
 SERVER = "0123456789abcdef0123456789abcdef"
@@ -66,30 +64,13 @@ test "$before" = "$(stat --format %y /opt/bbs/bin/twistd)"
 """
 
 
-def run(*command: object) -> str:
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
-    if done.returncode:
-        raise AssertionError(f"{command}:\n{done.stdout}{done.stderr}")
-    return done.stdout
-
-
-@cache
+@once
 def image() -> Image:
     """An image that the recipe has made, once for all tests here."""
     folder = Path(tempfile.mkdtemp(prefix="bbs-image-"))
     try:
-        source = folder / "source"
-        shutil.copytree(
-            CHECKOUT,
-            source,
-            ignore=lambda path, names: [
-                name for name in names if path == str(CHECKOUT) and name not in WHEEL_NEEDS
-            ],
-        )
-        run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, source)
-        (wheel,) = folder.glob("txbbs-*.whl")
         bundle = folder / "bundle.tar.gz"
-        run(CHECKOUT / "deploy/image/bundle.sh", wheel, bundle)
+        run(CHECKOUT / "deploy/image/bundle.sh", wheel(), bundle, cwd=folder)
         files = {
             "bundle.tar.gz": bundle.read_bytes(),
             "rds.pem": b"-----BEGIN CERTIFICATE-----\n",
@@ -99,13 +80,6 @@ def image() -> Image:
         shutil.rmtree(folder)
     atexit.register(made.close)
     return made
-
-
-WHEEL_NEEDS = {
-    *("bbs", "docs", "twisted", "pyproject.toml", "setup.cfg", "MANIFEST.in"),
-    *("README.md", "LICENSE"),
-}
-"""What the wheel is made of."""
 
 
 class Machines(SynchronousTestCase):

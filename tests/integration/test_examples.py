@@ -10,13 +10,12 @@ import shutil
 import sqlite3
 import tempfile
 from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.environments import build, copy_checkout, environment, install, run
+from tests.integration.environments import build, environment, install, once, run, wheel
 from tests.integration.service import START_TIMEOUT, Process, Service, eventually
 from tests.integration.shared import SharedCase, SharedService
 from tests.integration.terminal import TAB, Terminal
@@ -47,23 +46,23 @@ _environments = ExitStack()
 atexit.register(_environments.close)
 
 
-@cache
+@once
 def installed() -> Path:
     """The `bin` folder of an environment with the examples, made once. They are asked for by name,
     and no index is: all that pip finds is their wheels and ours."""
     folder = Path(tempfile.mkdtemp(prefix="bbs-examples-"))
     atexit.register(shutil.rmtree, folder)
     ignored = shutil.ignore_patterns("__pycache__", "dropin.cache", "_trial_temp*", "*.egg-info")
-    sources = [folder / "txbbs", *(folder / each.name for each in examples())]
-    copy_checkout(sources[0])
-    for example in examples():
-        shutil.copytree(example, folder / example.name, ignore=ignored)
+    sources = [folder / each.name for each in examples()]
+    for example, source in zip(examples(), sources, strict=True):
+        shutil.copytree(example, source, ignore=ignored)
     bin_folder = _environments.enter_context(environment())
     wheels = build(bin_folder, folder / "wheels", *sources)
     for source in sources:
         shutil.rmtree(source)
-    names = [each.name.split("-")[0] for each in wheels if not each.name.startswith("txbbs-")]
-    install(bin_folder, "--no-index", "--find-links", folder / "wheels", *names)
+    names = [each.name.split("-")[0] for each in wheels]
+    found = ("--find-links", folder / "wheels", "--find-links", wheel().parent)
+    install(bin_folder, "--no-index", *found, *names)
     return bin_folder
 
 

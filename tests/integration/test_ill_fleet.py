@@ -1,5 +1,10 @@
-"""Real faults of a fleet while nobody waits, and after how long each is an alarm: no app server can
-be started on this machine, EC2's stand-in has no capacity, and a server run by hand is killed."""
+"""Real faults of a fleet, and after how long each is an alarm: no app server can be started on this
+machine, EC2's stand-in has no capacity, and a server run by hand is killed.
+
+Somebody waits here, so that two launches that fail are an alarm. In `make soak` nobody does, and
+the alarms come after `PATIENCE`; `tests/web/scenarios/test_ill_fleet.py` has that by a clock which
+is passed in.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +17,20 @@ from typing import Any
 from urllib.request import urlopen
 
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from bbs.web.lacks import PATIENCE, RETURNS
 from tests.cloud import Cloud, Faults, Rule, error
 from tests.cloud.faults import CAPACITY
-from tests.integration.service import Service, together
+from tests.integration.service import POLL, Service, run, together
 from tests.integration.test_ec2_service import CloudServiceCase
 from tests.services.servers import free_port
+
+NOBODY_WAITS = "BBS_TEST_ILL" in os.environ
+
+ALARMS = {"failed", "too-few"} if NOBODY_WAITS else {"failed"}
 
 SOON = 300.0
 """Seconds within which whoever is on call is to hear of it."""
@@ -56,22 +66,38 @@ class Faulty(CloudServiceCase):
         """The section that gives a service a page."""
         return {"listen": f"tcp:{free_port()}:interface=127.0.0.1"}
 
+    async def somebody_waits(self, service: Service) -> None:
+        """Somebody logs in, again after each launch that fails, until there is a place."""
+        await service.register("ann")
+        wire = await service.connect(service.port)
+        while (await wire.ask("login", "ann", "ann"))["status"]:
+            await deferLater(reactor, POLL)
+
+    def wait_somebody(self, service: Service) -> Deferred[None]:
+        """Have somebody wait, but in `make soak`; fires when they have a place."""
+        return succeed(None) if NOBODY_WAITS else run(self.somebody_waits(service))
+
     async def test_after_how_long(self) -> None:
         await together([self.on_this_machine(), self.without_capacity(), self.run_by_hand()])
 
     async def on_this_machine(self) -> None:
         """Each launch hangs until its time-out; the one server that there was is killed."""
-        service = self.service(web=self.page(), fleet={"launch_timeout": 20.0})
+        service = self.service(
+            web=self.page(), fleet={"launch_timeout": 20.0 if NOBODY_WAITS else 8.0}
+        )
         service.release_launches()
         await service.up(environ=service.held_launches())
         [server] = await service.fleet_is(all_are_ready, "a server is ready")
         service.hold_launches()
         os.kill(service.pid_of(server["id"]), signal.SIGKILL)
-        seconds = await self.until(service, {"failed", "too-few"}.issubset)
+        await service.fleet_is(lambda fleet: not all_are_ready(fleet), "it is missed")
+        waiting = self.wait_somebody(service)
+        seconds = await self.until(service, ALARMS.issubset)
         print(f"\nno server can be started: alarms after {seconds:.0f} s, of {PATIENCE:.0f}")
         print(f"\nafter {service.launches() - 1} launches")
         service.release_launches()
         seconds = await self.until(service, lambda told: not told)
+        await waiting
         print(f"\nservers start again: none after {seconds:.0f} s, of {RETURNS:.0f}")
 
     async def without_capacity(self) -> None:
@@ -82,10 +108,12 @@ class Faulty(CloudServiceCase):
         self.addCleanup(cloud.stop)
         service = self.on_this(cloud, web=self.page())
         await service.login_server()
-        seconds = await self.until(service, {"failed", "too-few"}.issubset)
+        waiting = self.wait_somebody(service)
+        seconds = await self.until(service, ALARMS.issubset)
         print(f"\nEC2 has no capacity: alarms after {seconds:.0f} s, of {PATIENCE:.0f}")
         cloud.faults = Faults()
         seconds = await self.until(service, lambda told: not told)
+        await waiting
         print(f"\nEC2 has some: none after {seconds:.0f} s, of {RETURNS:.0f}")
 
     async def run_by_hand(self) -> None:

@@ -11,13 +11,12 @@ import os
 import shutil
 import tempfile
 from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.environments import build, copy_checkout, environment, install, run
+from tests.integration.environments import environment, install, once, run, wheel
 from tests.integration.service import BIN, START_TIMEOUT, eventually
 from tests.integration.shared import SharedCase
 from tests.integration.test_examples import ExamplesCase
@@ -33,18 +32,14 @@ _environments = ExitStack()
 atexit.register(_environments.close)
 
 
-@cache
+@once
 def workplace() -> tuple[Path, Path, dict[str, str]]:
     """Where somebody has made the projects, by our wheel: the `bin` folder of the environment, the
     folder with the projects, and what the printed commands said, but for the last, which runs."""
     folder = Path(tempfile.mkdtemp(prefix="bbs-new-"))
     atexit.register(shutil.rmtree, folder)
-    source = folder / "txbbs"
-    copy_checkout(source)
     bin_folder = _environments.enter_context(environment())
-    (wheel,) = build(bin_folder, folder / "wheels", source)
-    shutil.rmtree(source)
-    install(bin_folder, "--no-index", wheel)
+    install(bin_folder, "--no-index", wheel())
     said = {}
     for kind, name in PROJECTS.items():
         lines = run(bin_folder / "bbs", "new", name, "--kind", kind, cwd=folder).splitlines()
@@ -67,7 +62,8 @@ class Projects(SynchronousTestCase):
 
     def test_a_name_that_is_installed(self) -> None:
         bin_folder, folder, _ = workplace()
-        command = f"! {bin_folder}/bbs new notes 2>&1; cd wheels; ! {bin_folder}/bbs new notes 2>&1"
+        again = f"! {bin_folder}/bbs new notes 2>&1"
+        command = f"{again}; mkdir elsewhere; cd elsewhere; {again}"
         here, installed = run("sh", "-ec", command, cwd=folder).splitlines()
         self.assertIn("notes is here already", here)
         self.assertIn("notes is installed here already", installed)

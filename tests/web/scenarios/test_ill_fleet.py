@@ -13,7 +13,7 @@ from bbs.rules import membership
 from bbs.scaling.backoff import LONGEST_BACK_OFF
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused
 from bbs.storage.models import Server
-from bbs.web.lacks import PATIENCE
+from bbs.web.lacks import PATIENCE, RETURNS
 from tests.memory_service import POLICY
 from tests.web.test_metrics import MetricsCase
 
@@ -165,6 +165,18 @@ class TooFew(IllCase):
             self.assertEqual(self.alarms(), {"too-few"})
             turn()
         self.ends("too-few", 70)
+
+    def test_over_when_servers_have_stayed(self) -> None:
+        """Not as soon as one is ready: it may die again."""
+        self.pass_time(11)
+        self.service.boots = False
+        for server in [*self.service.servers.values()]:
+            self.service.kill(server.port)
+        self.until("too-few")
+        [launched] = Server.select().where(Server.state == State.LAUNCHING)
+        self.service.boot(launched.id)
+        self.holds("too-few", round(RETURNS) - LOOKS)
+        self.ends("too-few", 3 * LOOKS)
 
 
 class RunByHand(IllCase):

@@ -6,12 +6,10 @@ import signal
 from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
-from twisted.scripts import twistd
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board.daemons import app, fleet, login, telnet
 from bbs.board.names import Board
-from bbs.daemons import run
 
 
 class UnderTwistd(SynchronousTestCase):
@@ -44,7 +42,3 @@ class UnderTwistd(SynchronousTestCase):
             options: Any = plugin.Options()
             options.parseOptions(["--config", path])
             self.assertEqual(options.configuration.settings(Board).lookalikes, "refuse")
-
-    def test_the_command_of_login_servers_of_0_3_0(self) -> None:
-        """They launch app servers by it as long as they run, whatever is installed by then."""
-        self.assertIs(run.run, twistd.run)

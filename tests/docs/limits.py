@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from bbs.board import board
 from bbs.board.quotas import Quotas
 from bbs.testing.limits import Limit, limits_of_commands, limits_of_keys, limits_of_tables
+from tests.docs.tables import table, with_tables
 from tests.paths import CHECKOUT
 
 PAGE = CHECKOUT / "docs/limits.md"
@@ -37,19 +38,14 @@ def page(written: str) -> str:
             ("table", "rows at most", "of each", "one person's share"), limits_of_tables(board)
         ),
     }
-    for name, table in tables.items():
-        begin, end = f"<!-- {name}: {PROGRAM} -->\n", f"<!-- end of {name} -->"
-        before, _, rest = written.partition(begin)
-        _, _, after = rest.partition(end)
-        assert after, f"{PAGE.name} lacks {begin}"
-        written = "".join((before, begin, table, end, after))
-    return written
+    return with_tables(written, tables, PROGRAM)
 
 
 def _table(head: Sequence[str], limits: Iterable[Limit]) -> str:
-    rows = [head, ["---"] * len(head)]
-    rows += [[f"`{limit.what}`", *(cell or "not yet" for cell in limit.cells)] for limit in limits]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return table(
+        head,
+        [(f"`{limit.what}`", *(cell or "not yet" for cell in limit.cells)) for limit in limits],
+    )
 
 
 def main() -> None:

@@ -585,6 +585,7 @@ face = Presentation(
         "invite-group takes-nothing": "{id} does not accept invitations from you",
         "invite-group you-have-blocked": "You have blocked {id}. Try: unblock {id}",
         "invite-group already-invited": "You have invited {id} already",
+        "invite-group has-too-many-invitations": "{id} has too many open invitations. Try again later.",
         "kick no-such-user": "There is no user called {id}",
         "give-group no-such-user": "There is no user called {id}",
     },

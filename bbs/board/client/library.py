@@ -118,14 +118,14 @@ class BBSClient(BoardClient):
     def posts(self, user: str) -> Deferred[tuple[ThreadPost, ...]]:
         """Shows the posts of friends, and the replies, that you have not read.
 
-        Posts of a thread, or of several.
+        Posts, the oldest first; of the user's own, the latest first.
         """
         return self._read(lambda reply: reply.thread_posts, "posts", user)
 
     def receive_post(self, user: str) -> Deferred[tuple[Post, ...]]:
         """Shows the latest posts of your friends.
 
-        The latest posts of friends, oldest first.
+        The latest 1,000 posts of friends, oldest first.
         """
         return self._read(lambda reply: reply.posts, "receive-post", user)
 
@@ -139,14 +139,14 @@ class BBSClient(BoardClient):
     def thread(self, user: str, post: int) -> Deferred[tuple[ThreadPost, ...]]:
         """Shows a post with all replies.
 
-        Posts of a thread, or of several.
+        Posts, the oldest first; of the user's own, the latest first.
         """
         return self._read(lambda reply: reply.thread_posts, "thread", user, str(post))
 
     def my_posts(self, user: str) -> Deferred[tuple[ThreadPost, ...]]:
         """Lists your own posts, the latest first.
 
-        Posts of a thread, or of several.
+        Posts, the oldest first; of the user's own, the latest first.
         """
         return self._read(lambda reply: reply.thread_posts, "my-posts", user)
 
@@ -169,14 +169,14 @@ class BBSClient(BoardClient):
     def list_group(self, user: str) -> Deferred[tuple[str, ...]]:
         """Lists all groups.
 
-        The names of groups.
+        The names of groups: of all, the oldest first; of the user's, in the order joined.
         """
         return self._names("group", "list-group", user)
 
     def list_joined(self, user: str) -> Deferred[tuple[str, ...]]:
         """Lists the groups that you are in.
 
-        The names of groups.
+        The names of groups: of all, the oldest first; of the user's, in the order joined.
         """
         return self._names("group", "list-joined", user)
 
@@ -208,7 +208,7 @@ class BBSClient(BoardClient):
     def group_posts(self, user: str, group: str) -> Deferred[tuple[ThreadPost, ...]]:
         """Shows the posts of a group that you have not read.
 
-        Posts of a thread, or of several.
+        Posts, the oldest first; of the user's own, the latest first.
         """
         return self._read(lambda reply: reply.thread_posts, "group-posts", user, group)
 

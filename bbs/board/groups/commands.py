@@ -74,7 +74,7 @@ GROUP_LINES = tuple(
 """An entry of `groups`: in the first of these that fits, as topic and owner may be null."""
 
 
-OWNERS = (errors.NoSuchTarget, errors.NotTheOwner, of_people.NoSuchUser)
+OWNERS = (errors.NoSuchTarget, errors.NotTheOwner)
 """The refusals that all commands of owners share."""
 
 CREATE_GROUP = Command(
@@ -190,6 +190,7 @@ INVITE_GROUP = Command(
     bounded="a row, and a note of when it was told",
     refuses=(
         *OWNERS,
+        of_people.NoSuchUser,
         of_people.InvitesSelf,
         errors.AcceptsNoMessages,
         of_people.YouHaveBlocked,
@@ -208,6 +209,7 @@ INVITE_GROUP = Command(
         errors.AcceptsNoMessages: "{id} does not accept invitations from you",
         of_people.YouHaveBlocked: "You have blocked {id}. Try: unblock {id}",
         of_people.AlreadyInvited: "You have invited {id} already",
+        of_people.HasTooManyInvitations: "{id} has too many open invitations. Try again later.",
     },
 )
 
@@ -216,7 +218,7 @@ KICK = Command(
     Role.APP,
     then=tell_kicked,
     rule=ownership.kick,
-    refuses=(*OWNERS, errors.KicksSelf, errors.IsNotMember),
+    refuses=(*OWNERS, of_people.NoSuchUser, errors.KicksSelf, errors.IsNotMember),
     group="Groups",
     help="Removes a member from a group that you own.",
     done="{id} is no longer a member of {group}.",
@@ -229,7 +231,7 @@ CLOSE_GROUP = Command(
     Role.APP,
     rule=ownership.close_group,
     bounded="a row",
-    refuses=(*OWNERS,),
+    refuses=OWNERS,
     group="Groups",
     help="Makes your group private.",
     done="{group} is private now: only people whom you invite can join.",
@@ -240,7 +242,7 @@ OPEN_GROUP = Command(
     Role.APP,
     rule=ownership.open_group,
     bounded="a row",
-    refuses=(*OWNERS,),
+    refuses=OWNERS,
     group="Groups",
     help="Lets everybody join a group that you own.",
     done="{group} is open now: everybody can join.",
@@ -251,7 +253,13 @@ GIVE_GROUP = Command(
     Role.APP,
     rule=ownership.give,
     bounded="a row",
-    refuses=(*OWNERS, errors.AlreadyOwner, errors.IsNotMember, errors.HasTooManyGroups),
+    refuses=(
+        *OWNERS,
+        of_people.NoSuchUser,
+        errors.AlreadyOwner,
+        errors.IsNotMember,
+        errors.HasTooManyGroups,
+    ),
     group="Groups",
     help="Makes a member the owner of a group that you own.",
     done="{id} owns {group} now.",
@@ -264,7 +272,7 @@ DELETE_GROUP = Command(
     Role.APP,
     then=tell_left,
     rule=ownership.delete,
-    refuses=(*OWNERS,),
+    refuses=OWNERS,
     group="Groups",
     help="Deletes a group that you own, with its posts.",
     done="{group} is deleted.",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class GroupNames:
-    """The names of groups."""
+    """The names of groups: of all, the oldest first; of the user's, in the order joined."""
 
     group: list[str]
 

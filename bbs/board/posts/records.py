@@ -20,7 +20,7 @@ class FeedPost:
 
 @dataclass(frozen=True)
 class Feed:
-    """The latest posts of friends, oldest first."""
+    """The latest 1,000 posts of friends, oldest first."""
 
     post: list[FeedPost]
 
@@ -41,7 +41,7 @@ class Post:
 
 @dataclass(frozen=True)
 class Posts:
-    """Posts of a thread, or of several."""
+    """Posts, the oldest first; of the user's own, the latest first."""
 
     post: list[Post]
 

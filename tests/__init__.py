@@ -11,6 +11,9 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from tests import processor_time
 from tests.paths import CHECKOUT
 
+# What is recorded of a test is of the account that runs it, also by sudo.
+os.environ.pop("SUDO_USER", None)
+
 # Tests make much that lives on, such as modules and compiled statements. With the usual threshold
 # the search for cycles in it takes a twentieth of the fast tests' time.
 gc.set_threshold(10_000, 10, 10)

@@ -19,6 +19,7 @@ from urllib.parse import quote
 import peewee
 
 from bbs.config import ConfigError, Configuration, load, references
+from bbs.core.values import NAME_LENGTH
 from bbs.daemons import security_log
 from bbs.rules.fleet_admin import By
 from bbs.scaling.data_folder import Unusable, default_folder, make_private
@@ -210,12 +211,16 @@ def ask_line(question: str, done: str) -> str:
 
 
 def get_operator(command: str) -> By:
-    """The operator who runs this `command`: an account of this machine, which may lack a name."""
+    """The operator who runs this `command`: an account of this machine, which may lack a name, and
+    by sudo the person who asked for that account: `dave as root`."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = str(os.getuid())
-    return By(user, command, time.time())
+    person = os.environ.get("SUDO_USER", "")
+    if person and person != user:
+        user = f"{person} as {user}"
+    return By(user[:NAME_LENGTH], command, time.time())
 
 
 def record(config: Configuration, by: By, what: str, name: str) -> None:

@@ -21,6 +21,7 @@ from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration
 from bbs.core.addresses import Address, ListeningPlace, ServerPlace, reached_at
 from bbs.core.clock import IReactor
+from bbs.core.plugins import PluginUnusable
 from bbs.daemons.logs import (
     KeptFile,
     RepeatedFailures,
@@ -29,12 +30,14 @@ from bbs.daemons.logs import (
     written_as,
 )
 from bbs.daemons.security_log import IN_DATA
+from bbs.rules.fleet_admin import run_by_hand
 from bbs.scaling.data_folder import (
     PASSWORD_FILE,
     Unusable,
     default_folder,
     write_privately,
 )
+from bbs.scaling.providers import Provider, named
 from bbs.storage.engines import file_of, without_password
 
 if TYPE_CHECKING:
@@ -77,13 +80,14 @@ def main(argv: Sequence[str], program: Program) -> int:
         )
         places = overrides(given, options)
         config = load_config(options.config, options.data, places, program.name, program.settings)
+        launcher = named(config.fleet.provider)[1]
         lock, mended = open_folder(options.data, program.name)
         config = _with_logs(with_defaults(config, options), options)
         log = _open_log(config, options.data, program.name)
-    except (ConfigError, Unusable) as error:
+    except (ConfigError, PluginUnusable, Unusable) as error:
         return program.fail("up", error)
     with lock:
-        return _Run(program.service(), config, options, log).run(mended)
+        return _Run(program.service(), config, options, log, launcher).run(mended)
 
 
 def overrides(given: Configuration, options: argparse.Namespace) -> dict[str, object]:
@@ -190,7 +194,12 @@ class _Run:
     """One run of the whole service, and what it says meanwhile."""
 
     def __init__(
-        self, service: Service, config: Configuration, options: argparse.Namespace, log: KeptFile
+        self,
+        service: Service,
+        config: Configuration,
+        options: argparse.Namespace,
+        log: KeptFile,
+        launcher: Provider,
     ) -> None:
         # Imported here, as a configuration that is wrong needs none of it.
         from twisted.internet import reactor
@@ -201,6 +210,7 @@ class _Run:
 
         self._name = service.name
         self._config, self._options, self._log = config, options, log
+        self._launcher = launcher
         self._reactor = cast("IReactor", reactor)
         self._has_failed = False
         self._unread: BrokenPipeError | None = None
@@ -229,6 +239,8 @@ class _Run:
             self._reactor.callWhenRunning(server.startService)
             self._reactor.addSystemEventTrigger("before", "shutdown", server.stopService)
         self._print(f"{self._name} keeps {_kept(self._config, self._options.data)}")
+        if not self._launcher.launches:
+            self._print(run_by_hand(self._name))
         self._reactor.run()
         self._say("has stopped. All data is kept: the next start goes on with it.")
         self._lines.end()
@@ -292,10 +304,9 @@ class _Run:
 
     def _begin_reloading(self, base: Runtime, controller: FleetController) -> None:
         from bbs.cli.debug import Reloader, SourceWatcher, source_of
-        from bbs.scaling import providers
 
-        used = self._config.fleet.provider
-        if not providers.named(used)[1].here:
+        if not self._launcher.here:
+            used = self._config.fleet.provider
             self._tell_developer(f"New code is not taken: fleet.provider is {used}.")
             return
         watcher = SourceWatcher(*source_of(base.service))
@@ -309,7 +320,8 @@ class _Run:
         # For a second signal, Twisted would log a traceback.
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_IGN)
-        self._say("stops: connections are closed, and app servers end. This takes some seconds.")
+        ends = ", and app servers end" if self._launcher.here else ""
+        self._say(f"stops: connections are closed{ends}. This takes some seconds.")
 
     def _say(self, words: str) -> None:
         if not (self._has_failed or self._unread):

@@ -328,6 +328,11 @@ class By:
     now: float  # Seconds since the epoch.
 
 
+def run_by_hand(service_name: str) -> str:
+    """Say what operators do where nothing is launched."""
+    return f"fleet.provider is none: run twistd {service_name}-app yourself"
+
+
 def launch(by: By, capacity: int, maximum: int) -> str:
     """`ask_launch`, recorded."""
     server = ask_launch(capacity, maximum, by.now)

@@ -33,6 +33,7 @@ from bbs.core.addresses import ListeningPlace
 from bbs.core.clock import IReactor
 from bbs.core.plugins import Plugin
 from bbs.core.values import Instance
+from bbs.rules.fleet_admin import run_by_hand
 from bbs.rules.fleets import FleetIdentity
 from bbs.rules.membership import Member
 from bbs.scaling.data_folder import Unusable, make_private, write_privately
@@ -390,8 +391,7 @@ class NoProvider(Service):
         self._service_name = service_name
 
     def launch(self, launch_id: str) -> Deferred[None]:
-        text = f"fleet.provider is none: run twistd {self._service_name}-app yourself"
-        return fail(LaunchRefused(text))
+        return fail(LaunchRefused(run_by_hand(self._service_name)))
 
     def list(self) -> Deferred[Mapping[str, Instance]]:
         return succeed({})

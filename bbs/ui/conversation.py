@@ -55,7 +55,7 @@ from bbs.ui.unsent import (
     unsent_line,
     unsent_lines,
 )
-from bbs.ui.wording import FAILURES, failure_text, problem_words, reply_words
+from bbs.ui.wording import FAILURES, failure_text, problem_words, reply_words, typing_line
 
 
 @dataclass(frozen=True)
@@ -364,7 +364,7 @@ class Conversation:
             if running is not None:
                 await running
         except UsageError as problem:
-            raise UsageError(str(problem) or f"Usage: {own.usage}") from None
+            raise UsageError(str(problem) or self._how_to_type(own.usage)) from None
 
     async def _ask(self, line: str) -> None:
         request = await interpret(self, self._confirmation, line)
@@ -385,7 +385,7 @@ class Conversation:
 
     async def _confirm_deletion(self, request: ClientRequest) -> None:
         if request.user not in self.users or len(request.words) > 2:
-            raise UsageError(f"Usage: {usage(self, request.info)}" if request.info else "")
+            raise UsageError(self._how_to_type(usage(self, request.info)) if request.info else "")
         self.screen.discard_lines()  # None of them may answer the question.
         await confirm_deletion(self.screen, request.user)
 
@@ -470,8 +470,11 @@ class Conversation:
         if info is None or reply.code != WrongUsage.code:
             return reply
         # The server does not know which arguments need not be typed here.
-        message = f"Usage: {usage(self, info)}"
+        message = self._how_to_type(usage(self, info))
         return replace(reply, members={**reply.members, "message": message})
+
+    def _how_to_type(self, text: str) -> str:
+        return f"Usage: {text}" if self.screen.for_programs else typing_line(text)
 
     async def _logged_in(self, user: str, reply: ServiceReply | None) -> None:
         """Begin as a user; `reply` is that to the login, None where a session goes on."""

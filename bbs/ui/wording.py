@@ -54,12 +54,26 @@ FAILURES: Mapping[str, str] = {
 }
 """The framework's failures, as `Presentation.failures` has them. In addition, `{command}` stands
 for the command, `{number}` for the first number of the server's message, and `{reference}` for its
-last word. `wrong-usage` is missing: people read the usage as they may type it."""
+last word. `wrong-usage` is missing: people read the usage as they may type it (`typing_line`)."""
 
 SUCCESS = "Success!"  # what servers answer where there is nothing to say
 
+_NAMES = {"id": "NAME", "name": "NAME", "user": "NAME"}
+"""What people read in place of a parameter; of others they read the name, in capitals."""
+
+_ASKED_FOR = re.compile(r" \[<(?:password|old)>.*?\]")  # what a prompt asks for
+_PARAMETER = re.compile(r"<(.*?)>")
 _PLACE = re.compile(r"\{([\w.-]*)\}")
 _NUMBER = re.compile(r"\d+")
+
+
+def typing_line(usage: str) -> str:
+    """What people read of a command that they typed wrongly: `Type: register NAME`."""
+
+    def words(place: re.Match[str]) -> str:
+        return _NAMES.get(place[1], place[1].upper().replace(" OR ", "|"))
+
+    return f"Type: {_PARAMETER.sub(words, _ASKED_FOR.sub('', usage))}"
 
 
 def reply_words(presentation: Presentation, request: ClientRequest, reply: ServiceReply) -> str:

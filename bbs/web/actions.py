@@ -28,7 +28,7 @@ from bbs.core import audit
 from bbs.core.errors import Refusal, TooManyAttempts, Unavailable, WrongCredentials
 from bbs.protocols.connection_state import host_of
 from bbs.rules import accounts, fleet_admin, user_admin
-from bbs.rules.fleet_admin import By, FleetFull, NoSuchServer, OperatorAction
+from bbs.rules.fleet_admin import By, FleetFull, NoSuchServer, OperatorAction, run_by_hand
 from bbs.rules.user_admin import ActionResult, NoSuchPerson, NotSuspended, Person
 from bbs.web.auth import (
     DEVICE_LIFE,
@@ -215,7 +215,7 @@ class Controls:
     async def launch(self, by: By) -> HttpAnswer:
         policy, service = self.context.policy, self.context.service
         if not policy.maximum:
-            raise ActionRejected(409, f"fleet.provider is none: run twistd {service}-app yourself")
+            raise ActionRejected(409, run_by_hand(service))
         try:
             server = await self.context.database.run(
                 fleet_admin.launch, by, policy.capacity, policy.maximum

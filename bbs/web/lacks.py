@@ -45,6 +45,12 @@ def is_short(seen: Overview, policy: Policy) -> bool:
     return ready_servers(seen) < policy.minimum
 
 
+def is_unready(seen: Overview, policy: Policy) -> bool:
+    """Whether no server is ready, and none waits to be launched until somebody comes."""
+    is_on_demand = policy.maximum and not policy.minimum
+    return not is_on_demand and not ready_servers(seen)
+
+
 def needs_servers(seen: Overview, policy: Policy) -> bool:
     """Whether another server should be ready: for people who wait, for the minimum, or for the
     places to be kept free."""

@@ -59,7 +59,7 @@ class IndexPage(Element):
     def page(self, request: object, tag: Tag) -> Tag:
         info, view = self._info, self._view
         present = problems(view, info)
-        found = summary(view, present)
+        found = summary(view, info.policy, present)
         return tag.fillSlots(
             service=info.service,
             counters=" ".join(each.name for each in info.counters),

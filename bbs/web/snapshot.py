@@ -369,11 +369,18 @@ _VERDICTS = {
 }
 
 
-def summary(view: PageView, problems: Sequence[Problem]) -> Summary:
+_NONE_READY = "No app server is ready"
+
+
+def summary(view: PageView, policy: Policy, problems: Sequence[Problem]) -> Summary:
     """Say in one sentence how the service does, given its present `problems`."""
     level = Level.ATTENTION if problems else Level.WELL
     if any(each.urgent for each in problems):
         level = Level.ALARM
+    verdict = _VERDICTS[level]
+    if not problems and lacks.is_unready(view.overview, policy):
+        # As at the start, before it lasts and so is an alarm.
+        level, verdict = Level.ATTENTION, _NONE_READY
     waiting = view.overview.waiting
     counts = [
         _counted(people(view), "person", "people"),
@@ -382,7 +389,7 @@ def summary(view: PageView, problems: Sequence[Problem]) -> Summary:
     ]
     if waiting:
         counts.append(f"{_counted(waiting, 'person waits', 'people wait')} for a place")
-    return Summary(level, f"{_VERDICTS[level]}: {', '.join(counts)}.")
+    return Summary(level, f"{verdict}: {', '.join(counts)}.")
 
 
 def _counted(count: int, one: str, many: str) -> str:
@@ -452,7 +459,7 @@ def snapshot(
         "fleet_at": round(view.seen_at, 1),
         "broker": view.broker,
         "brokers": view.brokers._asdict(),
-        "summary": asdict(summary(view, [*present, *others])),
+        "summary": asdict(summary(view, policy, [*present, *others])),
         "alarms": [asdict(each) for each in present],
         "warnings": [asdict(each) for each in others],
         "disk": view.disk and asdict(view.disk),

@@ -1,4 +1,5 @@
-"""Rounds of faults: says how many were well, and stops at the first that was not."""
+"""Rounds of faults, all of them: says what each round that was not well did wrong, and how many
+were not well."""
 
 from __future__ import annotations
 

@@ -241,6 +241,19 @@ class Fleet(CommandCase):
             ],
         )
 
+    def test_sudo_does_not_hide_who_it_was(self) -> None:
+        """Within the column's length, however long the names are."""
+        for user, person, told in (
+            ("root", "dave", "dave as root"),
+            ("dave", "dave", "dave"),
+            ("root", "", "root"),
+            ("root", "d" * 200, "d" * 100),
+        ):
+            self.patch(getpass, "getuser", lambda user=user: user)
+            self.patch(os, "environ", {**os.environ, "SUDO_USER": person})
+            self.bbs("launch")
+            self.assertEqual(actions(1)[0].operator, told)
+
     def test_it_is_stamped_with_when_it_was_asked_for(self) -> None:
         """However long the database is waited for."""
         now = [1000.0]

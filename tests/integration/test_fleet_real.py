@@ -123,8 +123,23 @@ class Changes(ServiceCase):
         await eventually(lambda: up.heard, "all is heard")
         lost, _ = up.errors.splitlines()
         self.assertIn(f"Server {before['id'][:8]} was killed (SIGKILL).", lost)
-        self.assertRegex(up.output, r"\nbbs up stops: .*\nbbs up has stopped\. .*\n\Z")
+        stops = r"\nbbs up stops: .* and app servers end\. .*\nbbs up has stopped\. .*\n\Z"
+        self.assertRegex(up.output, stops)
         self.assertEqual(up.exit_code, 0)
+
+    async def test_app_servers_that_others_run(self) -> None:
+        """It says who runs them, that it is ready once there is one, and not that they end."""
+        service = self.big_service(
+            fleet={"provider": "none"}, app={"listen": "tcp:0:interface=127.0.0.1"}
+        )
+        up = service.start_up()
+        await up.says("fleet.provider is none: run twistd bbs-app yourself\n")
+        server = service.app_server()
+        await up.says(f"bbs is ready: bbs client 127.0.0.1 {service.port}\n")
+        await up.end()
+        await eventually(lambda: up.heard, "all is heard")
+        self.assertNotIn("app servers end", up.output)
+        self.assertTrue(server.alive)
 
     async def test_killed_app_server_of_one_who_listens_elsewhere(self) -> None:
         """Whoever listens where there is a place for them after all is not sent away."""

@@ -161,7 +161,7 @@ class Names(ConversationCase):
         self.assertEqual(self.type("use ann", "list-friend"), ["bob"])
         self.assertEqual(self.conversation.current, "ann")
         self.assertEqual(self.type("use cat"), ["! cat is not logged in here. Try: login cat"])
-        self.assertEqual(self.type("use ann bob"), ["! Usage: use [<user>]"])
+        self.assertEqual(self.type("use ann bob"), ["! Type: use [NAME]"])
 
     def test_use_of_nobody(self) -> None:
         self.assertEqual(self.type("use"), ["* Nobody is logged in here."])
@@ -211,7 +211,7 @@ class Names(ConversationCase):
 
     def test_the_end(self) -> None:
         self.assertTrue(self.successResultOf(self.begin("exit now")))
-        self.assertEqual(self.paper.lines, ["! Usage: exit"])
+        self.assertEqual(self.paper.lines, ["! Type: exit"])
         for line in ("exit", "quit"):
             self.assertFalse(self.successResultOf(self.begin(line)))
 
@@ -250,7 +250,7 @@ class Deleting(ConversationCase):
 
     def test_what_may_be_meant_for_another_command(self) -> None:
         for line in ("delete post 3", "delete cat", "delete ann now"):
-            self.assertEqual(self.type(line), ["! Usage: delete [<user>]"])
+            self.assertEqual(self.type(line), ["! Type: delete [NAME]"])
         self.assertEqual(self.asked("delete"), [])
 
     def test_nobody_is_logged_in(self) -> None:
@@ -260,7 +260,7 @@ class Deleting(ConversationCase):
 
     def test_nobody_speaks(self) -> None:
         self.log_out("ann")
-        self.assertEqual(self.type("delete"), ["! Usage: delete"])
+        self.assertEqual(self.type("delete"), ["! Type: delete"])
         self.paper.answers = ["bob"]
         self.assertIn(ASKED.format("bob"), self.type("delete bob"))
 
@@ -286,7 +286,7 @@ class DeletingAlone(ConversationCase):
     def test_the_name_may_be_typed(self) -> None:
         self.type("login ann pw")
         self.paper.answers = ["ann", "ann"]
-        self.assertEqual(self.type("delete bob"), ["! Usage: delete"])
+        self.assertEqual(self.type("delete bob"), ["! Type: delete"])
         self.assertIn(ASKED.format("ann"), self.type("delete ann"))
         self.assertEqual(self.users(), {"bob", "cat"})
 
@@ -415,7 +415,7 @@ class Talking(ConversationCase):
         self.type("talk bob", "end")
         self.assertIsNone(self.conversation.talk)
         self.assertEqual(self.type("list-friend"), ["bob"])
-        self.assertEqual(self.type("end now"), ["! Usage: end"])
+        self.assertEqual(self.type("end now"), ["! Type: end"])
 
     def test_a_group(self) -> None:
         self.type("talk go")
@@ -466,7 +466,7 @@ class Talking(ConversationCase):
 
     def test_wrong_use(self) -> None:
         for line in ("talk", "talk a b", "talk friend bob now"):
-            self.assertEqual(self.type(line), ["! Usage: talk <friend or group>"])
+            self.assertEqual(self.type(line), ["! Type: talk FRIEND|GROUP"])
         self.type("logout", "logout")
         self.assertEqual(self.type("talk bob"), ["! You are not logged in. Try: login NAME"])
 

@@ -17,7 +17,7 @@ from bbs.client.replies import ServiceReply
 from bbs.client.request import FRAMEWORK, ClientRequest, command_infos
 from bbs.core.errors import Refusal
 from bbs.framework import Presentation
-from bbs.ui.wording import DONE, FAILURES, failure_text, problem_words, reply_words
+from bbs.ui.wording import DONE, FAILURES, failure_text, problem_words, reply_words, typing_line
 from tests.paths import CHECKOUT
 
 COMMANDS = {**FRAMEWORK, **command_infos(*LEGACY.first, *LEGACY.later)}
@@ -189,6 +189,16 @@ class Words(SynchronousTestCase):
     def test_within_a_sentence(self) -> None:
         said = failure_text(face, asked("send ann bob hi"), refused("inbox-full"))
         self.assertEqual(said, "The inbox of bob has no room for more from you. Try again later")
+
+    def test_what_to_type(self) -> None:
+        for usage, words in (
+            ("register <id> [<password>]", "Type: register NAME"),
+            ("change-password [<old> <new>]", "Type: change-password"),
+            ("talk [<friend or group>]", "Type: talk [FRIEND|GROUP]"),
+            ("send <name> <message>", "Type: send NAME MESSAGE"),
+            ("times [on|off]", "Type: times [on|off]"),
+        ):
+            self.assertEqual(typing_line(usage), words)
 
     def test_problems(self) -> None:
         self.assertEqual(problem_words(Unreachable("no way")), "no way")

@@ -376,7 +376,7 @@ class TelnetTests(GatewayCase):
         self.assertIn(b"post \xa4\xa4\xa4\xe5", telnet.socket.value())
         telnet.send("encoding\r\0encoding koi8-r\r\0encoding a b\r\0")
         self.assertEqual(telnet.shown()[-1], "ann>")
-        self.assertEqual(telnet.shown().count("Usage: encoding utf-8|big5"), 2)
+        self.assertEqual(telnet.shown().count("Type: encoding utf-8|big5"), 2)
         self.assertIn("Encoding: BIG5", telnet.shown()[-6:])
 
     def test_big5_agreed_on(self) -> None:

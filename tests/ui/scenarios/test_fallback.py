@@ -99,7 +99,7 @@ class OtherCommands(Noting, ConversationCase):
 
     def test_only_those_talks_that_are_there(self) -> None:
         self.assertIn("* talk <group>  Begins a conversation.", [*map(squeezed, self.type("help"))])
-        self.assertEqual(self.type("talk friend bob"), ["! Usage: talk <group>"])
+        self.assertEqual(self.type("talk friend bob"), ["! Type: talk GROUP"])
         self.assertEqual(self.type("talk go"), [TALKS.format("go")])
         self.type("e4")
         self.assertEqual(self.noted[-1], ("ann", "go", "e4"))

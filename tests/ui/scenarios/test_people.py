@@ -680,7 +680,7 @@ class Words(PeopleCase):
         asked = ["! Unknown command lsit-friend. Did you mean list-friend?"]
         self.assertEqual(self.type("help lsit-friend"), asked)
         self.assertEqual(self.type("help xyzzy"), ["! Unknown command xyzzy."])
-        self.assertEqual(self.type("help send now"), ["! Usage: help [<command>]"])
+        self.assertEqual(self.type("help send now"), ["! Type: help [COMMAND]"])
 
     def test_every_command_of_the_boards_is_explained(self) -> None:
         for name, info in self.client.vocabulary.commands.items():

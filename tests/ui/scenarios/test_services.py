@@ -185,7 +185,7 @@ class Talks(FairConversation):
         self.assertEqual(self.said("ask-desk"), [["ann", "where?"]])
 
     def test_a_partner_where_there_is_none(self) -> None:
-        usage = "! Usage: talk [<pal or stall>]"
+        usage = "! Type: talk [PAL|STALL]"
         self.assertEqual(self.type("talk square bob"), [usage])
         self.assertEqual(self.type("talk desk bob"), [usage])
         self.assertEqual(self.type("talk hill bob"), [usage])

@@ -1,8 +1,10 @@
-"""How a command is used: the error, the hint and `help` say the same."""
+"""How a command is used: people read what to type, the hint and `help` say which arguments there
+are."""
 
 from __future__ import annotations
 
 from bbs.ui import completion
+from bbs.ui.wording import typing_line
 from tests.ui.test_conversation import ConversationCase
 
 
@@ -11,12 +13,12 @@ class UsageTests(ConversationCase):
         for line in lines:
             (told,) = self.type(line)
             hint = completion.hint(self.conversation, line)
-            self.assertEqual(told, f"Usage: {hint}")
+            self.assertEqual(told, typing_line(hint))
             self.assertIn(hint, "\n".join(self.type("help")))
 
     def test_before_a_login(self) -> None:
         self.says_the_same("login", "login a b c", "register")
-        self.assertEqual(self.type("login"), ["Usage: login <id> [<password>]"])
+        self.assertEqual(self.type("login"), ["Type: login NAME"])
 
     def test_after_one(self) -> None:
         """Where whose it is need not be typed."""

@@ -910,5 +910,5 @@ class RememberTests(FaceCase):
         self.path.mkdir()
         said = self.type("login ann 1", "remember")[-1]
         self.assertEqual(said, f"Nothing is remembered: {self.path} cannot be written.")
-        self.assertIn("Usage: forget", self.type("forget it"))
-        self.assertIn("Usage: remember", self.type("remember me"))
+        self.assertIn("Type: forget", self.type("forget it"))
+        self.assertIn("Type: remember", self.type("remember me"))

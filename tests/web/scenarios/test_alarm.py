@@ -342,7 +342,18 @@ class Warnings(SynchronousTestCase):
             ),
         ):
             view = self.view(overview=replace(seen, waiting=waiting))
-            self.assertEqual(summary(view, found), Summary(level, text))
+            self.assertEqual(summary(view, INFO.policy, found), Summary(level, text))
+
+    def test_no_server_is_ready(self) -> None:
+        """All is not well while `/ready` says that it is not: long before there is an alarm."""
+        launching = replace(SERVER, state=State.LAUNCHING, taken=0)
+        view = self.view(overview=replace(QUIET, servers=(launching,)))
+        for minimum, maximum, is_well in ((1, 5, False), (0, 0, False), (0, 5, True)):
+            policy = replace(INFO.policy, minimum=minimum, maximum=maximum)
+            found = summary(view, policy, [])
+            self.assertEqual(found.level, Level.WELL if is_well else Level.ATTENTION)
+            verdict = "All is well" if is_well else "No app server is ready"
+            self.assertEqual(found.text, f"{verdict}: 0 people, 1 server, 0 free places.")
 
 
 class OnThePage(MetricsCase):

@@ -24,7 +24,7 @@ class Needed(SynchronousTestCase):
         self.assertNotIn("board", self.needed("bbs/web/page.py") or ())
 
     def test_tests_and_documents(self) -> None:
-        self.assertEqual(self.needed("tests/ui/test_words.py"), {"ui", "daemons", "cli"})
+        self.assertEqual(self.needed("tests/ui/test_words.py"), {"ui", "faces", "daemons", "cli"})
         self.assertEqual(self.needed("docs/web.md", "README.md"), {"docs"})
         self.assertEqual(self.needed("newsfragments/+x.bugfix.md"), {"docs"})
 

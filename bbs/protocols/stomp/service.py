@@ -256,8 +256,10 @@ class StompService(TopicClient, Service):
         is_stable = self._reactor.seconds() - since >= _STABLE
         if is_stable:
             self._warned.clear()
-        if self.running:
-            self._warn("connection to {broker} lost: {reason}", broker, reason)
+        if self.running and self._is_news(broker, reason):
+            self.log.warn(
+                "connection to {broker} lost: {reason}", broker=str(broker), reason=str(reason)
+            )
         self._present = None
         self.last_error = f"{broker}: {reason}"
         for subscription in tuple(self._subscriptions.values()):
@@ -265,15 +267,19 @@ class StompService(TopicClient, Service):
         self._tell_listeners(False)
         return is_stable
 
-    def _warn(self, text: str, broker: Broker, reason: StompError) -> None:
-        """Warn that `broker` is away, unless the log has this kind of reason already."""
+    def _is_news(self, broker: Broker, reason: StompError) -> bool:
+        """Note that `broker` is away; whether the log has not said so for this kind of reason."""
         now, key = self._reactor.seconds(), (broker, type(reason))
-        if now - self._warned.get(key, -_QUIET) >= _QUIET:
-            self._warned[key] = now
-            self.log.warn(text, broker=str(broker), reason=str(reason))
+        if now - self._warned.get(key, -_QUIET) < _QUIET:
+            return False
+        self._warned[key] = now
+        return True
 
     def _attempt_failed(self, broker: Broker, error: StompError, tried: int) -> None:
-        self._warn("no connection to {broker}: {reason}", broker, error)
+        if self._is_news(broker, error):
+            self.log.warn(
+                "no connection to {broker}: {reason}", broker=str(broker), reason=str(error)
+            )
         self.last_error = f"{broker}: {error}"
         # A refused credential is more important than a broker that is down.
         if not isinstance(self._worst_error, StompRefused):

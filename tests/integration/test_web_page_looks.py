@@ -188,7 +188,7 @@ class Looks(ArrangedCase):
         def look() -> None:
             page = self.browser.open_apart(self.url, scripts=False)
             expect(page.locator("#summary")).to_have_text(
-                "All is well: 0 people, 0 servers, 0 free places."
+                "No app server is ready: 0 people, 0 servers, 0 free places."
             )
             for hidden in ("main", "#live", "#operator"):
                 expect(page.locator(hidden)).to_be_hidden()

@@ -1,7 +1,7 @@
 """The tables that every service has: one schema on SQLite, MySQL and MariaDB.
 
 Names compare byte for byte on all of them (a binary collation on MySQL). Unique keys decide races;
-every query of a command has an index (`tests/integration/test_explain.py` shows the plans). A
+every query of a command has an index (`tests/board/scenarios/test_explain.py` shows the plans). A
 change here needs a step in `bbs/storage/framework_migrations.py`. A service defines its own tables,
 with a version of their own.
 """

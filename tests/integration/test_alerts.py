@@ -18,7 +18,7 @@ from tests.integration.service import eventually
 from tests.integration.shared import SharedCase
 from tests.paths import CHECKOUT
 
-HERE = Path(__file__).absolute().parent
+CASES = CHECKOUT / "tests" / "deploy" / "alerts.test.yml"
 DEPLOY = CHECKOUT / "deploy" / "prometheus"
 DASHBOARD = CHECKOUT / "docs" / "grafana" / "bbs.json"
 
@@ -47,14 +47,7 @@ class Files(SynchronousTestCase):
         promtool("check", "config", "--lint-fatal", DEPLOY / "prometheus.yml")
 
     def test_when_there_are_alerts(self) -> None:
-        """Each of them is held to when it is there, and when it is not."""
-        promtool("test", "rules", HERE / "alerts.test.yml")
-        alerts = re.findall(r"- alert: (\w+)", (DEPLOY / "alerts.yml").read_text())
-        cases = (HERE / "alerts.test.yml").read_text()
-        quiet, _, loud = cases.partition("everything is wrong")
-        for alert in alerts:
-            self.assertIn(f"alertname: {alert}}}", quiet)
-            self.assertRegex(loud, rf'alertname(=|: )"?{alert}\b')
+        promtool("test", "rules", CASES)
 
     def test_the_dashboard(self) -> None:
         """Each query in it is one."""

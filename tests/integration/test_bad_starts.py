@@ -17,8 +17,8 @@ from pathlib import Path
 from twisted.internet import reactor
 
 from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker
+from tests.in_process import run_here
 from tests.installed import install
-from tests.integration.in_process import run_here
 from tests.integration.service import (
     BIN,
     START_TIMEOUT,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import queue
-import sys
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -19,14 +18,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThread
-from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
 from bbs.protocols.stomp import Broker, IStomp, StompDisconnected, StompService
 from bbs.protocols.stomp.broker import BrokerLimits, BrokerService, Credential, EmbeddedBroker
 from bbs.protocols.stomp.frames import Frame, encode
 from bbs.testing.broker_contract import MessageCollector, SocketContract, going, topic
-from tests.paths import CHECKOUT
 
 reactor: Any = system_reactor
 
@@ -139,19 +136,6 @@ class EmbeddedBrokerTests(EmbeddedCase):
         with self.assertRaises(StompDisconnected) as failed:
             await service.first_connection()
         self.assertIn("cannot connect: Connection was refused", str(failed.exception))
-
-
-class DocumentationTests(TestCase):
-    async def test_example(self) -> None:
-        """The example of `docs/stomp.md` runs as it stands."""
-        root = CHECKOUT
-        text = (root / "docs" / "stomp.md").read_text()
-        example = text.split("```python\n")[1].split("```")[0]
-        environ = {**os.environ, "PYTHONPATH": str(root)}
-        output, errors, code = await getProcessOutputAndValue(
-            sys.executable, ["-c", example], env=environ
-        )
-        self.assertEqual((output, errors, code), (b"b'hello'\n", b"", 0))
 
 
 class RawClient(Protocol):

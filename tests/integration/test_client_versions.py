@@ -21,10 +21,10 @@ from typing import Any, cast
 from twisted.trial.unittest import SkipTest
 
 from lab.rolling.versions import environ, unpack
+from tests.conforms import conforms
 from tests.integration.service import BIN, Person, Process, Service, eventually
 from tests.integration.shared import SharedCase, SharedService, forget_everybody
 from tests.integration.terminal import TAB, Terminal
-from tests.integration.test_conformance import conforms
 from tests.integration.test_telnet_gateway import Program
 from tests.paths import CHECKOUT, CONFORMANCE, FIXTURES
 

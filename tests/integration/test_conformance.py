@@ -3,54 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-
-from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.storage.engines import IN_C, IN_PYTHON
+from tests.conforms import conforms
 from tests.integration.service import Service
 from tests.integration.shared import SharedCase, forget_everybody
 from tests.paths import CONFORMANCE
 
 SCRIPT_TIMEOUT = 120.0
-
-
-def conforms(printed: str, expected: str) -> bool:
-    """Whether `printed` is the lines of `expected`, in order; those behind `--`, which arrive on
-    their own, may be anywhere among them."""
-    in_order, _, on_their_own = expected.partition("--\n")
-    wanted = Counter(on_their_own.splitlines())
-    left, pushed = [], Counter[str]()
-    for line in printed.splitlines():
-        if pushed[line] < wanted[line]:
-            pushed[line] += 1
-        else:
-            left.append(line)
-    return pushed == wanted and left == in_order.splitlines()
-
-
-class Conforms(SynchronousTestCase):
-    """The comparison itself."""
-
-    EXPECTED = "a\nb\na\n--\n<<<x>>>\n<<<x>>>\n<<<y>>>\n"
-
-    def test_messages_come_in_any_order_and_place(self) -> None:
-        for printed in (
-            "a\nb\na\n<<<x>>>\n<<<x>>>\n<<<y>>>\n",
-            "<<<y>>>\na\n<<<x>>>\nb\na\n<<<x>>>\n",
-        ):
-            self.assertTrue(conforms(printed, self.EXPECTED), printed)
-
-    def test_differences(self) -> None:
-        for printed in (
-            "b\na\na\n<<<x>>>\n<<<x>>>\n<<<y>>>\n",
-            "a\nb\na\n<<<x>>>\n<<<y>>>\n",
-            "a\nb\na\n<<<x>>>\n<<<x>>>\n<<<x>>>\n<<<y>>>\n",
-            "a\nb\n<<<x>>>\n<<<x>>>\n<<<y>>>\n",
-            "a\nb\na\nc\n<<<x>>>\n<<<x>>>\n<<<y>>>\n",
-            "",
-        ):
-            self.assertFalse(conforms(printed, self.EXPECTED), printed)
 
 
 class Conformance(SharedCase):
@@ -65,11 +25,6 @@ class Conformance(SharedCase):
         expected = (CONFORMANCE / f"{script}.expected").read_text()
         if not conforms(client.output, expected):
             self.assertEqual(client.output.splitlines(), expected.splitlines(), script)
-
-    def test_all_scripts_are_here(self) -> None:
-        for kind in ("txt", "expected"):
-            found = sorted(path.stem for path in CONFORMANCE.glob(f"*.{kind}"))
-            self.assertEqual(found, ["1", "2", "3", "4", "5", "6"])
 
     async def test_sqlite(self) -> None:
         service = await self.shared()

@@ -24,6 +24,7 @@ from twisted.internet.task import deferLater
 from bbs.limits.password_hashing import OWASP
 from bbs.scaling.ec2.launch_request import member
 from tests.cloud import Cloud, Faults, Rule, error, hang, hold, hold_answer
+from tests.conforms import conforms
 from tests.integration.service import (
     Person,
     Process,
@@ -36,7 +37,7 @@ from tests.integration.service import (
     together,
     wire_to,
 )
-from tests.integration.test_conformance import CONFORMANCE, SCRIPT_TIMEOUT, conforms
+from tests.integration.test_conformance import CONFORMANCE, SCRIPT_TIMEOUT
 from tests.services import needed
 
 CONVERSATIONS = os.environ.get("BBS_TEST_CONFORMANCE", "6").split()

@@ -15,32 +15,15 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.examples import EXAMPLES, examples
 from tests.integration.environments import build, environment, install, once, run, wheel
 from tests.integration.service import START_TIMEOUT, Process, Service, eventually
 from tests.integration.shared import SharedCase, SharedService
 from tests.integration.terminal import TAB, Terminal
 from tests.integration.test_telnet_gateway import Piped, Program
-from tests.paths import CHECKOUT
-
-EXAMPLES = CHECKOUT / "examples"
-
-LINES = {"lobby": 230, "poll": 90, "popen_provider": 220}
-"""Lines of Python that each example may have, without its tests."""
 
 CTRL_U = "\x15"
 """The key that takes away the line up to the cursor."""
-
-PUBLIC = {
-    *("bbs.board", "bbs.client", "bbs.framework", "bbs.framework.fast"),
-    *("bbs.operators", "bbs.providers", "bbs.testing"),
-}
-"""What examples import of bbs; `bbs.testing` only in their tests."""
-
-
-def examples() -> list[Path]:
-    """The folders of the examples that are there."""
-    return sorted(each.parent for each in EXAMPLES.glob("*/pyproject.toml"))
-
 
 _environments = ExitStack()
 atexit.register(_environments.close)
@@ -67,23 +50,7 @@ def installed() -> Path:
 
 
 class Alone(SynchronousTestCase):
-    """What each example is by itself."""
-
-    def test_there_are_examples(self) -> None:
-        self.assertLessEqual({"lobby", "poll"}, {each.name for each in examples()})
-
-    def test_as_short_as_promised(self) -> None:
-        for example in examples():
-            files = (example / "src").rglob("*.py")
-            lines = sum(len(each.read_text().splitlines()) for each in files)
-            self.assertLessEqual(lines, LINES[example.name], example.name)
-
-    def test_on_public_names_alone(self) -> None:
-        for file in EXAMPLES.rglob("*.py"):
-            found = r"^\s*(?:from|import) (bbs(?:\.[\w.]+)?)\s"
-            imported = re.findall(found, file.read_text(), re.M)
-            allowed = PUBLIC if file.name.startswith("test_") else PUBLIC - {"bbs.testing"}
-            self.assertLessEqual(set(imported), allowed, file)
+    """What each example is by itself, installed."""
 
     def test_they_need_txbbs(self) -> None:
         """`bbs` on the package index is another project: nobody is to get that one."""

@@ -31,7 +31,7 @@ from bbs.storage import migrations
 from bbs.storage.database import Database, bulk, for_update, read_only
 from bbs.storage.engines import IN_C, IN_PYTHON, DatabaseRefused, connect_to
 from tests.database_case import by_driver, execute_once, fresh_mysql_url
-from tests.integration.in_process import run_here
+from tests.in_process import run_here
 from tests.integration.test_stomp_tls import certificate
 from tests.services import OwnMariaDB, OwnServer, common_mariadb
 from tests.services.server import freeze

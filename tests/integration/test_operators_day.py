@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tests.integration.in_process import run_here
+from tests.in_process import run_here
 from tests.integration.service import Person, Service, eventually, together
 from tests.integration.shared import SharedCase
 from tests.integration.terminal import Terminal

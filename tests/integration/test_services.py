@@ -1,10 +1,7 @@
 """The tests' own servers: what a test that kills them may count on."""
 
-import os
-from unittest import mock
-
 from twisted.internet.defer import Deferred
-from twisted.trial.unittest import SkipTest, TestCase
+from twisted.trial.unittest import TestCase
 
 from tests import services
 from tests.services import OwnActiveMQ, OwnMariaDB, OwnServer
@@ -49,12 +46,3 @@ class Own(TestCase):
             await own.start()
         self.assertIn("did not start", str(failed.exception))
         self.assertIsNone(own.server.pid)
-
-
-class Environment(TestCase):
-    """Where the shared servers are."""
-
-    def test_needed(self) -> None:
-        with mock.patch.dict(os.environ, {"BBS_TEST_SOME_URL": "stomp://here"}):
-            self.assertEqual(services.needed("BBS_TEST_SOME_URL"), "stomp://here")
-        self.assertRaises(SkipTest, services.needed, "BBS_TEST_SOME_URL")

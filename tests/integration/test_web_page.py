@@ -7,12 +7,10 @@ import re
 import signal
 
 from playwright.sync_api import Page, expect
-from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.page_case import PageCase, figure, focused, rows, tab_to
 from tests.integration.service import Service, connect, eventually
 from tests.services.servers import free_port
-from tests.web.browser import STATIC
 
 PASSWORD = "correct horse"
 
@@ -341,15 +339,3 @@ class Fleet(PageCase):
 
         heard = await self.sees(tries)
         self.assertEqual(len([each for each in heard if "Content Security Policy" in each]), 2)
-
-
-class Size(SynchronousTestCase):
-    """What the page costs to fetch."""
-
-    def test_it_is_under_100_kilobytes_and_its_own(self) -> None:
-        files = [path for path in STATIC.iterdir() if path.is_file()]
-        self.assertLess(sum(path.stat().st_size for path in files), 100_000)
-        for path in files:
-            text = path.read_text("utf-8").replace("http://www.w3.org/2000/svg", "")
-            text = text.replace("http://twistedmatrix.com/ns/twisted.web.template/0.1", "")
-            self.assertNotRegex(text, r"https?://|//cdn|innerHTML|\bstyle=|\bon\w+=", path.name)

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
-from pathlib import Path
 from typing import Any, TypeVar
 
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect, sync_playwright
@@ -23,14 +22,9 @@ from twisted.internet import reactor as system_reactor
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-import bbs
-
 T = TypeVar("T")
 
 reactor: Any = system_reactor
-
-STATIC = Path(bbs.__file__).parent / "web" / "static"
-"""The folder of the page's files."""
 
 CHROMIUM = "/usr/bin/chromium"
 """Debian's; Playwright's own is a download."""

@@ -36,7 +36,7 @@ from bbs.web.poller import NOTHING_SEEN
 from bbs.web.resources import rendered
 from bbs.web.snapshot import Measured, PageView
 from tests.memory_service import POLICY
-from tests.web.browser import STATIC
+from tests.paths import STATIC
 
 NOW = 1_795_000_000.0
 """The time at this server, seconds since the epoch."""

@@ -24,6 +24,7 @@ from bbs.web.auth import PasswordFileUnusable
 from bbs.web.http_limits import MAX_BODY, REQUEST_TIMEOUT
 from bbs.web.page import OperatorsPage, make
 from tests.memory_service import POLICY, QUICK
+from tests.paths import STATIC
 from tests.web.case import Browser, PageCase
 
 
@@ -420,3 +421,15 @@ class Addresses(SynchronousTestCase):
             self.assertEqual(url_of(ListeningPlace("tcp:80"), port), url)
             https = url_of(ListeningPlace("ssl:80"), port)
             self.assertEqual(https, url and url.replace("http", "https"))
+
+
+class Size(SynchronousTestCase):
+    """What the page costs to fetch."""
+
+    def test_it_is_under_100_kilobytes_and_its_own(self) -> None:
+        files = [path for path in STATIC.iterdir() if path.is_file()]
+        self.assertLess(sum(path.stat().st_size for path in files), 100_000)
+        for path in files:
+            text = path.read_text("utf-8").replace("http://www.w3.org/2000/svg", "")
+            text = text.replace("http://twistedmatrix.com/ns/twisted.web.template/0.1", "")
+            self.assertNotRegex(text, r"https?://|//cdn|innerHTML|\bstyle=|\bon\w+=", path.name)

@@ -10,8 +10,7 @@ from bbs.commands.common import all_commands
 from bbs.protocols.commands import Role
 from bbs.storage import models
 from bbs.storage.engines import IN_PYTHON
-from tests.database_case import DatabaseCase, fresh_mysql_url, on_both_databases, sqlite_url
-from tests.integration.explain import (
+from tests.board.explain import (
     ALL_OF_IT,
     COMMANDS,
     GROWING,
@@ -21,6 +20,7 @@ from tests.integration.explain import (
     plans,
     report,
 )
+from tests.database_case import DatabaseCase, fresh_mysql_url, on_both_databases, sqlite_url
 from tests.storage.mysql_8 import refused
 
 EVERYWHERE = {"help", "ping", "quit", "events", "commands", "traceparent"}
@@ -85,7 +85,7 @@ class PlansCase(SynchronousTestCase):
         found = plans(sqlite_url(self.mktemp()))
         self.check(found)
         written, today = (statements(text) for text in (QUERIES.read_text(), report({"": found})))
-        self.assertEqual(written, today, "python -m tests.integration.explain writes it anew")
+        self.assertEqual(written, today, "python -m tests.board.explain writes it anew")
 
     def test_mysql(self) -> None:
         found = plans(fresh_mysql_url(IN_PYTHON))

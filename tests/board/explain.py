@@ -1,6 +1,6 @@
 """How each database finds the rows of each command.
 
-    python -m tests.integration.explain [FILE]
+    python -m tests.board.explain [FILE]
 
 writes `queries.md` beside this module: every statement with its plan on SQLite and, where
 `tests/services/start` has started one, on MariaDB. The plans are of a service with some thousands
@@ -61,9 +61,9 @@ from bbs.storage.database import Database, rows
 from bbs.storage.engines import IN_PYTHON
 from bbs.storage.models import KnownNetwork, Place, Server, Session, User
 from tests.board.costs import drawn_alike
+from tests.board.populated import CONTROLLER, NOW, PEOPLE, fill
 from tests.database_case import fresh_mysql_url
 from tests.integration.contestants import patient
-from tests.integration.populated import CONTROLLER, NOW, PEOPLE, fill
 
 SESSIONS = auth.Sessions(ttl=1000.0)
 TOKEN = "token of user0"
@@ -564,8 +564,8 @@ HEAD = f"""\
 # Queries
 
 This list has every statement that a command runs, and how each database finds its rows, in a
-service of {PEOPLE} people. `python -m tests.integration.explain` writes it anew.
-`tests/integration/test_explain.py` fails when a statement reads the whole of a table that grows.
+service of {PEOPLE} people. `python -m tests.board.explain` writes it anew. A test fails when a
+statement reads the whole of a table that grows: `tests/board/scenarios/test_explain.py`.
 
 Insertions are left out: they look only for their own key. Every command that takes `<user>` begins
 with the first statement of *{GUARD}*, or with that statement joined to the command's first

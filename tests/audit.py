@@ -6,7 +6,7 @@
 What is found is kept in FOLDER for a day, as `make check` is run before every commit, and is looked
 for anew when other versions are installed. Where the data cannot be reached the check goes on, as
 it is for machines without a network too. Then one line says "not audited", why, and of which day
-the last advisories were; it is the last one of `make check`, and CI says it with its results.
+the last advisories were; `make check` and CI say it with their results.
 
 pip-audit says "no known vulnerabilities" also where a mirror of PyPI has no such data, and of every
 package that a source does not know. So it is first asked about a release that is known to have

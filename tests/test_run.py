@@ -1,12 +1,25 @@
-"""Which tests each worker of a run is given."""
+"""Which tests each worker of a run is given, and what becomes of those that fail."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 
+from twisted.python.failure import Failure
+from twisted.trial.reporter import TestResult
+from twisted.trial.runner import TestHolder
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.run import Shares
+from tests.outcome import Outcome
+from tests.paths import CHECKOUT
+from tests.run import Failures, Shares
+
+FAILING = "tests.failing_cases"
 
 
 def module(name: str, number: int) -> list[SynchronousTestCase]:
@@ -49,3 +62,54 @@ class WhatWorkersGet(SynchronousTestCase):
         self.assertIs(others[-1], self.two[2])
         self.assertIs(next(first), self.two[1])
         self.assertEqual([*first, *second], [])
+
+
+@cache
+def outcome(*options: str) -> Outcome:
+    """What the tests that fail showed, in a run that fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "outcome")
+        command = [sys.executable, "-m", "tests.run", "--jobs", "1", "--outcome", str(path)]
+        done = subprocess.run(
+            [*command, *options, FAILING],
+            cwd=CHECKOUT,
+            env={**os.environ, "BBS_TEST_FAILED": folder},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 1, done.stdout
+        showed = Outcome.read(path)
+        assert showed is not None, done.stdout
+        return showed
+
+
+class Again(SynchronousTestCase):
+    def test_one_that_passes_the_second_time_is_flaky(self) -> None:
+        showed = outcome("--again")
+        self.assertEqual([*showed.flaky], [f"{FAILING}.Chancy.test_fails_once"])
+        logs = showed.flaky[f"{FAILING}.Chancy.test_fails_once"]
+        for text in ("FailTest: too slow", "its first run", "[OK]", "its second run"):
+            self.assertIn(text, logs)
+        self.assertEqual(showed.passed, 2)
+
+    def test_one_that_fails_twice_has_failed(self) -> None:
+        logs = outcome("--again").failed[f"{FAILING}.Chancy.test_fails_always"]
+        self.assertEqual(logs.count("FailTest: broken"), 2)
+        self.assertEqual(logs.count("as ever"), 2)
+
+    def test_a_guard_has_no_second_chance(self) -> None:
+        logs = outcome("--again").failed[f"{FAILING}.Guard.test_fails_once"]
+        self.assertNotIn("second run", logs)
+
+    def test_none_is_repeated_unless_asked(self) -> None:
+        showed = outcome()
+        self.assertEqual((showed.passed, len(showed.failed), showed.flaky), (1, 3, {}))
+
+    def test_none_is_repeated_where_many_fail(self) -> None:
+        result = TestResult()
+        for number in range(11):
+            test = TestHolder(f"tests.x.X.test_{number}")
+            result.addFailure(test, Failure(AssertionError("x")))
+            chances = len(Failures(result).repeatable())
+            self.assertEqual(chances, number + 1 if number < 10 else 0)

@@ -39,6 +39,8 @@ def promtool(*arguments: str | Path, given: str = "") -> str:
 
 
 class Files(SynchronousTestCase):
+    deterministic = True
+
     def test_alerts(self) -> None:
         said = promtool("check", "rules", "--lint-fatal", DEPLOY / "alerts.yml")
         self.assertIn("SUCCESS", said)

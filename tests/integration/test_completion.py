@@ -11,6 +11,8 @@ from tests.cli.completion_case import FILES, CompletionCase, output
 
 
 class Fish(CompletionCase, SynchronousTestCase):
+    deterministic = True
+
     def complete(self, line: str) -> set[str]:
         script = f"source {FILES}/bbs.fish; complete -C '{line}'"
         found = output("fish", "--no-config", "-c", script).splitlines()

@@ -37,6 +37,8 @@ def printed(*arguments: str) -> str:
 
 
 class Typed(SynchronousTestCase):
+    deterministic = True
+
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()

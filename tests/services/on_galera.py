@@ -1,6 +1,6 @@
-"""Run tests as `tests.run` does, with a node of a Galera as the tests' MariaDB.
+"""Run a command with a node of a Galera as the tests' MariaDB.
 
-python -m tests.services.on_galera [--jobs N] NAME …
+python -m tests.services.on_galera COMMAND …
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from tests.paths import CHECKOUT
 from tests.services import running_galera
 
 
-def main(arguments: list[str]) -> int:
+def main(command: list[str]) -> int:
     with running_galera() as galera:
         environment = {**os.environ, "BBS_TEST_MYSQL_URL": galera.nodes[0].url}
-        command = [sys.executable, "-m", "tests.run", *arguments]
         return subprocess.run(command, env=environment, cwd=CHECKOUT).returncode
 
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from twisted.python import log
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 
 class FailingCase(SynchronousTestCase):
@@ -23,6 +23,10 @@ class FailingCase(SynchronousTestCase):
 class Chancy(FailingCase):
     def test_fails_once(self) -> None:
         self.fail_once()
+
+    def test_is_skipped_the_second_time(self) -> None:
+        self.fail_once()
+        raise SkipTest("its server is gone")
 
     def test_fails_always(self) -> None:
         log.msg("as ever")

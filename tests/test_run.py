@@ -98,13 +98,17 @@ class Again(SynchronousTestCase):
         self.assertEqual(logs.count("FailTest: broken"), 2)
         self.assertEqual(logs.count("as ever"), 2)
 
+    def test_one_that_is_skipped_the_second_time_has_failed(self) -> None:
+        logs = outcome("--again").failed[f"{FAILING}.Chancy.test_is_skipped_the_second_time"]
+        self.assertIn("its server is gone", logs)
+
     def test_a_guard_has_no_second_chance(self) -> None:
         logs = outcome("--again").failed[f"{FAILING}.Guard.test_fails_once"]
         self.assertNotIn("second run", logs)
 
     def test_none_is_repeated_unless_asked(self) -> None:
         showed = outcome()
-        self.assertEqual((showed.passed, len(showed.failed), showed.flaky), (1, 3, {}))
+        self.assertEqual((showed.passed, len(showed.failed), showed.flaky), (1, 4, {}))
 
     def test_none_is_repeated_where_many_fail(self) -> None:
         result = TestResult()
